@@ -1,0 +1,179 @@
+//! The catalogue of errors, generated from `src/errors.toml`, and the one error value of the house.
+
+use super::time::Millis;
+
+/// Who has to act so that the error goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller: the same request will not succeed unchanged (or not yet).
+    Caller,
+    /// The operator: a setting, a secret or a key is wrong or missing.
+    Operator,
+    /// The model provider.
+    Upstream,
+    /// Gatehouse or the platform under it.
+    Gatehouse,
+}
+
+/// How loud the log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Everyday refusals.
+    Info,
+    /// Worth a look when it repeats.
+    Warn,
+    /// Something failed that should not.
+    Error,
+    /// Somebody must act.
+    Critical,
+}
+
+impl Severity {
+    /// The word in the log line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// What a person reads, in one language.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    /// One sentence, the same for every occurrence.
+    pub title: &'static str,
+    /// What to do next.
+    pub fix: &'static str,
+}
+
+/// One row of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The stable name, also the last part of `/docs/errors/<code>`.
+    pub code: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// Who has to act.
+    pub fault: Fault,
+    /// May the same request succeed later without a change?
+    pub retryable: bool,
+    /// Level of the log line.
+    pub severity: Severity,
+    /// `type` of the OpenAI error object.
+    pub openai_type: &'static str,
+    /// `code` of the OpenAI error object.
+    pub openai_code: &'static str,
+    /// `type` of the Anthropic error object.
+    pub anthropic_type: &'static str,
+    /// English.
+    pub en: Text,
+    /// Simplified Chinese.
+    pub zh: Text,
+}
+
+include!(concat!(env!("OUT_DIR"), "/catalogue.rs"));
+
+/// An error on its way to the caller: a code of the catalogue and what is particular to this occurrence.
+///
+/// It becomes a response in one place (`app::refuse`) and is logged in one place (`app::record`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The row of the catalogue.
+    pub code: Code,
+    /// What happened this time, for a person; never a secret, never provider text that was not cleaned.
+    pub detail: Option<String>,
+    /// The parameter at fault, as a path into the request body (`messages[2].content`).
+    pub param: Option<String>,
+    /// How long to wait before a retry can succeed.
+    pub wait: Option<Millis>,
+    /// Names of the limits that refused (RateLimit-Policy names).
+    pub policies: Vec<String>,
+    /// Headers that tell the state of the limits (429 only).
+    pub limits: Vec<(&'static str, String)>,
+    /// Methods that the address does answer (405 only).
+    pub allow: Option<&'static str>,
+    /// What went wrong behind the code, for the log alone.
+    pub cause: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal without particulars.
+    #[must_use]
+    pub const fn new(code: Code) -> Self {
+        Self {
+            code,
+            detail: None,
+            param: None,
+            wait: None,
+            policies: Vec::new(),
+            limits: Vec::new(),
+            allow: None,
+            cause: None,
+        }
+    }
+
+    /// Says what happened this time.
+    #[must_use]
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Names the parameter at fault.
+    #[must_use]
+    pub fn param(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// Notes what went wrong, for the log alone.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Says how long to wait.
+    #[must_use]
+    pub const fn wait(mut self, wait: Millis) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+}
+
+impl From<Code> for Refusal {
+    fn from(code: Code) -> Self {
+        Self::new(code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CATALOGUE, Code};
+
+    #[test]
+    fn every_code_finds_its_own_row() {
+        for code in Code::ALL {
+            assert_eq!(Code::from_name(code.entry().code), Some(*code));
+        }
+        assert_eq!(CATALOGUE.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn statuses_and_texts_are_sane() {
+        for entry in &CATALOGUE {
+            assert!((400..600).contains(&entry.status), "{}", entry.code);
+            for text in [entry.en.title, entry.en.fix, entry.zh.title, entry.zh.fix] {
+                assert!(!text.is_empty(), "{}", entry.code);
+            }
+            // A provider's refusal of our key must never look like the caller's own 401.
+            if entry.code.starts_with("upstream_") {
+                assert_ne!(entry.status, 401);
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The contract between a pure machine and the Durable Object shell that keeps it.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::time::Millis;
+
+/// One row to write or to remove, before the reply leaves the object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// The row's key.
+    pub key: String,
+    /// The new value; `None` removes the row.
+    pub value: Option<String>,
+}
+
+/// What a step of a machine asks its shell to do. The shell persists `writes` before the reply leaves; if that fails
+/// it drops the machine and reloads, so that memory never runs ahead of what is durable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// Rows to write, in order.
+    pub writes: Vec<Write>,
+    /// When to call [`Machine::wake`] next; `None` leaves the alarm as it is.
+    pub alarm: Option<Millis>,
+    /// Nothing is worth keeping: remove every row and the alarm. Goes without `writes`.
+    pub delete_all: bool,
+}
+
+/// A synchronous state machine: atomicity is a fact of the signatures, since no await can stand between read and write.
+pub trait Machine: Sized {
+    /// What may be asked of it; limits and policies travel in the command, so a changed setting needs no restart.
+    type Command: DeserializeOwned + Serialize;
+    /// What it answers.
+    type Reply: DeserializeOwned + Serialize;
+
+    /// Rebuilds the machine from its rows.
+    fn load(now: Millis, rows: Vec<(String, String)>) -> Self;
+
+    /// Applies a command.
+    fn apply(&mut self, now: Millis, command: Self::Command) -> (Self::Reply, Effects);
+
+    /// Called by the alarm: expires what is due and says when to wake next.
+    fn wake(&mut self, now: Millis) -> Effects;
+}

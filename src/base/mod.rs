@@ -1,0 +1,11 @@
+//! Small types everyone may hold, and nothing that has a room of its own.
+
+pub mod digest;
+pub mod errors;
+pub mod headers;
+pub mod ids;
+pub mod json;
+pub mod machine;
+pub mod secret;
+pub mod sse;
+pub mod time;
