@@ -1,0 +1,16 @@
+//! Documents: what is stored where, who owns it, how much room there is, and what may come in and go out.
+//!
+//! * [`manifest`]: a document, its segments and its keys.
+//! * [`owner`], [`quota`], [`directory`]: the three objects that keep them.
+//! * [`multipart`], [`form`], [`content_type`]: an upload, read piece by piece.
+//! * [`range`], [`wire`]: what goes back to the caller.
+
+pub mod content_type;
+pub mod directory;
+pub mod form;
+pub mod manifest;
+pub mod multipart;
+pub mod owner;
+pub mod quota;
+pub mod range;
+pub mod wire;

@@ -1,0 +1,858 @@
+//! What one principal owns: a row for each document, from the intent to store it until its last blob is gone.
+//!
+//! ```text
+//! (nothing) ──Begin──▶ pending ──Commit──▶ ready ──Delete, expiry──▶ removed ──Purged──▶ (nothing)
+//!                         └──────────Abort, one hour──────────────────▲
+//! ```
+//! A removed row is never shown; it stands until somebody has deleted its blobs and says so, so that none is forgotten.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::{Document, Purpose, segment_keys};
+use crate::base::machine::{Effects, Machine, Write};
+use crate::base::time::Millis;
+
+/// What is known before the first byte of a document has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// The document's id.
+    pub id: String,
+    /// The principal's id.
+    pub owner: String,
+    /// As in [`Document::network`].
+    pub network: String,
+    /// The most bytes that it can come to.
+    pub reserved: u64,
+    /// The most segments that can be written for it.
+    pub segments: usize,
+    /// From when on it counts as given up.
+    pub abandoned: Millis,
+}
+
+/// What one principal may keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Documents.
+    pub count: u32,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Oldest first.
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+/// What may be asked of an owner. Every command may be repeated without changing more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Command {
+    /// A document is about to be stored.
+    Begin {
+        /// Which.
+        intent: Intent,
+        /// What the owner may keep, this one included.
+        limits: Limits,
+    },
+    /// Every segment is durable: the document exists from now on.
+    Commit {
+        /// All of it.
+        document: Document,
+    },
+    /// It will not be stored after all, whatever was reached.
+    Abort {
+        /// The document's id.
+        id: String,
+    },
+    /// One document.
+    Get {
+        /// The document's id.
+        id: String,
+    },
+    /// Some documents, by time of creation.
+    List {
+        /// Those that come after this id, which need not exist.
+        after: Option<String>,
+        /// At most so many.
+        limit: u32,
+        /// Which first.
+        order: Order,
+        /// Only those with this purpose.
+        purpose: Option<Purpose>,
+    },
+    /// A document goes.
+    Delete {
+        /// The document's id.
+        id: String,
+    },
+    /// What is expired, abandoned or deleted and has blobs left?
+    Sweep {
+        /// At most so many.
+        limit: u32,
+    },
+    /// The blobs of these are gone.
+    Purged {
+        /// The documents' ids.
+        ids: Vec<String>,
+    },
+}
+
+/// What an owner answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Reply {
+    /// Done.
+    Done,
+    /// There is no room for one more.
+    Full {
+        /// Which limit.
+        shortage: Shortage,
+    },
+    /// There is no such document, it is not complete, or it is gone.
+    NotFound,
+    /// The document.
+    Found {
+        /// All of it.
+        document: Document,
+    },
+    /// A page of a list.
+    Page {
+        /// In the order that was asked for.
+        documents: Vec<Document>,
+        /// Are there more after these?
+        has_more: bool,
+    },
+    /// These are gone for the owner; their blobs and quota are still to be given back.
+    Purge {
+        /// Which.
+        purges: Vec<Purge>,
+        /// When there will be something to sweep again; `None` when nothing is left beside these.
+        next_due: Option<Millis>,
+    },
+}
+
+/// Which limit of an owner is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shortage {
+    /// Number of documents.
+    Count,
+    /// Bytes of all documents.
+    Bytes,
+}
+
+/// What is left to do for a document that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Purge {
+    /// The document's id.
+    pub id: String,
+    /// The principal's id.
+    pub owner: String,
+    /// As in [`Document::network`].
+    pub network: String,
+    /// How many segments can have been written.
+    pub segments: usize,
+}
+
+impl Purge {
+    /// The keys of its blobs; some may never have been written.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        segment_keys(&self.owner, &self.id, self.segments)
+    }
+}
+
+/// One owner: its rows by document id, which is also by time.
+#[derive(Debug, Default)]
+pub struct OwnerDocuments {
+    rows: BTreeMap<String, Row>,
+    /// Rows that this version cannot read: kept, so that a newer one still can.
+    foreign_rows: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum Row {
+    Pending(Intent),
+    Ready(Document),
+    Removed(Purge),
+}
+
+impl Row {
+    /// When it is over by itself.
+    const fn due(&self) -> Option<Millis> {
+        match self {
+            Self::Pending(intent) => Some(intent.abandoned),
+            Self::Ready(document) => Some(document.expires),
+            Self::Removed(_) => None,
+        }
+    }
+
+    fn is_over(&self, now: Millis) -> bool {
+        self.due().is_some_and(|due| due <= now)
+    }
+
+    fn purge(&self) -> Purge {
+        match self {
+            Self::Pending(intent) => Purge {
+                id: intent.id.clone(),
+                owner: intent.owner.clone(),
+                network: intent.network.clone(),
+                segments: intent.segments,
+            },
+            Self::Ready(document) => Purge {
+                id: document.id.clone(),
+                owner: document.owner.clone(),
+                network: document.network.clone(),
+                segments: document.segments.len(),
+            },
+            Self::Removed(purge) => purge.clone(),
+        }
+    }
+}
+
+const ROW_PREFIX: &str = "doc/";
+
+impl Machine for OwnerDocuments {
+    type Command = Command;
+    type Reply = Reply;
+
+    fn load(_now: Millis, rows: Vec<(String, String)>) -> Self {
+        let mut owner = Self::default();
+        for (key, value) in rows {
+            let id = key.strip_prefix(ROW_PREFIX);
+            if let (Some(id), Ok(row)) = (id, serde_json::from_str(&value)) {
+                owner.rows.insert(id.to_owned(), row);
+            } else {
+                owner.foreign_rows = true;
+            }
+        }
+        owner
+    }
+
+    fn apply(&mut self, now: Millis, command: Command) -> (Reply, Effects) {
+        match command {
+            Command::Begin { intent, limits } => self.begin(now, intent, limits),
+            Command::Commit { document } => self.commit(now, document),
+            Command::Abort { id } => self.remove(&id, |_| true),
+            Command::Delete { id } => {
+                self.remove(&id, |row| matches!(row, Row::Ready(_)) && !row.is_over(now))
+            }
+            Command::Get { id } => (self.get(now, &id), Effects::default()),
+            Command::List {
+                after,
+                limit,
+                order,
+                purpose,
+            } => (
+                self.list(now, after.as_deref(), limit, order, purpose),
+                Effects::default(),
+            ),
+            Command::Sweep { limit } => self.sweep(now, limit),
+            Command::Purged { ids } => self.purged(&ids),
+        }
+    }
+
+    /// Marks what is over as removed, so that a clock that goes back cannot bring it back.
+    fn wake(&mut self, now: Millis) -> Effects {
+        let writes = self.remove_what_is_over(now);
+        Effects {
+            writes,
+            alarm: self.next_due(),
+            delete_all: self.rows.is_empty() && !self.foreign_rows,
+        }
+    }
+}
+
+impl OwnerDocuments {
+    fn begin(&mut self, now: Millis, intent: Intent, limits: Limits) -> (Reply, Effects) {
+        match self.rows.get(&intent.id) {
+            Some(Row::Pending(known)) if *known == intent => {
+                return (Reply::Done, Effects::default());
+            }
+            Some(_) => return (Reply::NotFound, Effects::default()),
+            None => {}
+        }
+        let (mut count, mut bytes) = (1u32, intent.reserved);
+        for row in self.rows.values().filter(|row| !row.is_over(now)) {
+            let size = match row {
+                Row::Pending(intent) => intent.reserved,
+                Row::Ready(document) => document.bytes,
+                Row::Removed(_) => continue,
+            };
+            count = count.saturating_add(1);
+            bytes = bytes.saturating_add(size);
+        }
+        let shortage = if count > limits.count {
+            Shortage::Count
+        } else if bytes > limits.bytes {
+            Shortage::Bytes
+        } else {
+            return (
+                Reply::Done,
+                self.put(intent.id.clone(), Row::Pending(intent)),
+            );
+        };
+        (Reply::Full { shortage }, Effects::default())
+    }
+
+    fn commit(&mut self, now: Millis, document: Document) -> (Reply, Effects) {
+        match self.rows.get(&document.id) {
+            Some(Row::Ready(known)) if *known == document => (Reply::Done, Effects::default()),
+            Some(Row::Pending(intent))
+                if now < intent.abandoned
+                    && document.bytes <= intent.reserved
+                    && document.segments.len() <= intent.segments =>
+            {
+                (
+                    Reply::Done,
+                    self.put(document.id.clone(), Row::Ready(document)),
+                )
+            }
+            _ => (Reply::NotFound, Effects::default()),
+        }
+    }
+
+    fn get(&self, now: Millis, id: &str) -> Reply {
+        match self.rows.get(id) {
+            Some(row @ Row::Ready(document)) if !row.is_over(now) => Reply::Found {
+                document: document.clone(),
+            },
+            _ => Reply::NotFound,
+        }
+    }
+
+    fn list(
+        &self,
+        now: Millis,
+        after: Option<&str>,
+        limit: u32,
+        order: Order,
+        purpose: Option<Purpose>,
+    ) -> Reply {
+        let beyond = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows: Box<dyn Iterator<Item = &Row>> = match order {
+            Order::Ascending => Box::new(
+                self.rows
+                    .range::<str, _>((beyond, Bound::Unbounded))
+                    .map(|(_, row)| row),
+            ),
+            Order::Descending => Box::new(
+                self.rows
+                    .range::<str, _>((Bound::Unbounded, beyond))
+                    .rev()
+                    .map(|(_, row)| row),
+            ),
+        };
+        let mut matching = rows.filter_map(|row| match row {
+            Row::Ready(document)
+                if !row.is_over(now) && purpose.is_none_or(|p| p == document.purpose) =>
+            {
+                Some(document)
+            }
+            _ => None,
+        });
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let documents = matching.by_ref().take(limit).cloned().collect();
+        Reply::Page {
+            documents,
+            has_more: matching.next().is_some(),
+        }
+    }
+
+    /// Removes a row; removing it again gives the same answer as long as its blobs are there.
+    fn remove(&mut self, id: &str, may: impl Fn(&Row) -> bool) -> (Reply, Effects) {
+        let Some(row) = self.rows.get(id).filter(|row| may(row)) else {
+            return (Reply::NotFound, Effects::default());
+        };
+        let purge = row.purge();
+        let effects = self.put(id.to_owned(), Row::Removed(purge.clone()));
+        let reply = Reply::Purge {
+            purges: vec![purge],
+            next_due: self.next_due(),
+        };
+        (reply, effects)
+    }
+
+    fn sweep(&mut self, now: Millis, limit: u32) -> (Reply, Effects) {
+        let writes = self.remove_what_is_over(now);
+        let mut removed = self.rows.values().filter_map(|row| match row {
+            Row::Removed(purge) => Some(purge),
+            _ => None,
+        });
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let purges = removed.by_ref().take(limit).cloned().collect();
+        let next_due = if removed.next().is_some() {
+            Some(now)
+        } else {
+            self.next_due()
+        };
+        let effects = Effects {
+            alarm: self.next_due().filter(|_| !writes.is_empty()),
+            writes,
+            delete_all: false,
+        };
+        (Reply::Purge { purges, next_due }, effects)
+    }
+
+    fn purged(&mut self, ids: &[String]) -> (Reply, Effects) {
+        let mut writes = Vec::new();
+        for id in ids {
+            if matches!(self.rows.get(id), Some(Row::Removed(_))) {
+                self.rows.remove(id);
+                writes.push(Write {
+                    key: row_key(id),
+                    value: None,
+                });
+            }
+        }
+        let effects = if self.rows.is_empty() && !self.foreign_rows {
+            Effects {
+                delete_all: true,
+                ..Effects::default()
+            }
+        } else {
+            Effects {
+                writes,
+                ..Effects::default()
+            }
+        };
+        (Reply::Done, effects)
+    }
+
+    fn remove_what_is_over(&mut self, now: Millis) -> Vec<Write> {
+        let over = self.rows.iter_mut().filter(|(_, row)| row.is_over(now));
+        over.filter_map(|(id, row)| {
+            *row = Row::Removed(row.purge());
+            row_write(id, row)
+        })
+        .collect()
+    }
+
+    fn next_due(&self) -> Option<Millis> {
+        self.rows.values().filter_map(Row::due).min()
+    }
+
+    fn put(&mut self, id: String, row: Row) -> Effects {
+        if self.rows.get(&id) == Some(&row) {
+            return Effects::default();
+        }
+        let write = row_write(&id, &row);
+        self.rows.insert(id, row);
+        Effects {
+            writes: write.into_iter().collect(),
+            alarm: self.next_due(),
+            delete_all: false,
+        }
+    }
+}
+
+fn row_key(id: &str) -> String {
+    format!("{ROW_PREFIX}{id}")
+}
+
+fn row_write(id: &str, row: &Row) -> Option<Write> {
+    Some(Write {
+        key: row_key(id),
+        value: Some(serde_json::to_string(row).ok()?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Command, Intent, Limits, Order, OwnerDocuments, Purge, Reply, Shortage};
+    use crate::base::machine::{Effects, Machine};
+    use crate::base::time::Millis;
+    use crate::domain::documents::manifest::tests::document;
+    use crate::domain::documents::manifest::{Document, Purpose};
+
+    const AMPLE: Limits = Limits {
+        count: 10,
+        bytes: 1000,
+    };
+
+    fn intent(id: &str, reserved: u64) -> Intent {
+        Intent {
+            id: id.into(),
+            owner: "vis_1".into(),
+            network: "n1".into(),
+            reserved,
+            segments: 3,
+            abandoned: Millis(100),
+        }
+    }
+
+    fn begin(id: &str, reserved: u64, limits: Limits) -> Command {
+        Command::Begin {
+            intent: intent(id, reserved),
+            limits,
+        }
+    }
+
+    fn commit(document: &Document) -> Command {
+        Command::Commit {
+            document: document.clone(),
+        }
+    }
+
+    fn delete(id: &str) -> Command {
+        Command::Delete { id: id.into() }
+    }
+
+    fn get(id: &str) -> Command {
+        Command::Get { id: id.into() }
+    }
+
+    fn list(after: Option<&str>, limit: u32, order: Order) -> Command {
+        Command::List {
+            after: after.map(str::to_owned),
+            limit,
+            order,
+            purpose: None,
+        }
+    }
+
+    fn purge(id: &str, segments: usize) -> Purge {
+        Purge {
+            id: id.into(),
+            owner: "vis_1".into(),
+            network: "n1".into(),
+            segments,
+        }
+    }
+
+    /// An owner with these documents, each of 5 bytes in 2 segments.
+    fn with(ids: &[&str]) -> OwnerDocuments {
+        let mut owner = OwnerDocuments::default();
+        for id in ids {
+            owner.apply(Millis(0), begin(id, 5, AMPLE));
+            assert_eq!(
+                owner.apply(Millis(1), commit(&document(id, &[4, 1]))).0,
+                Reply::Done
+            );
+        }
+        owner
+    }
+
+    fn listed(owner: &mut OwnerDocuments, now: u64, command: Command) -> (Vec<String>, bool) {
+        let (
+            Reply::Page {
+                documents,
+                has_more,
+            },
+            effects,
+        ) = owner.apply(Millis(now), command)
+        else {
+            panic!("not a page");
+        };
+        assert_eq!(effects, Effects::default());
+        (
+            documents.into_iter().map(|document| document.id).collect(),
+            has_more,
+        )
+    }
+
+    #[test]
+    fn a_document_is_there_from_its_commit_on_and_not_before() {
+        let mut owner = OwnerDocuments::default();
+        let (reply, effects) = owner.apply(Millis(0), begin("a", 5, AMPLE));
+        assert_eq!((reply, effects.alarm), (Reply::Done, Some(Millis(100))));
+        assert_eq!(owner.apply(Millis(1), get("a")).0, Reply::NotFound);
+        assert_eq!(owner.apply(Millis(1), delete("a")).0, Reply::NotFound);
+        assert_eq!(
+            listed(&mut owner, 1, list(None, 9, Order::Ascending)),
+            (vec![], false)
+        );
+        let complete = document("a", &[4, 1]);
+        let (reply, effects) = owner.apply(Millis(2), commit(&complete));
+        assert_eq!((reply, effects.alarm), (Reply::Done, Some(Millis(9000))));
+        assert_eq!(
+            owner.apply(Millis(3), get("a")).0,
+            Reply::Found { document: complete }
+        );
+    }
+
+    #[test]
+    fn limits_count_what_is_pending_and_what_is_ready() {
+        let limits = Limits {
+            count: 3,
+            bytes: 20,
+        };
+        let mut owner = with(&["a"]);
+        let mut ask = |command| owner.apply(Millis(2), command).0;
+        assert_eq!(
+            ask(begin("b", 16, limits)),
+            Reply::Full {
+                shortage: Shortage::Bytes
+            }
+        );
+        assert_eq!(ask(begin("b", 15, limits)), Reply::Done);
+        assert_eq!(
+            ask(begin("c", 1, limits)),
+            Reply::Full {
+                shortage: Shortage::Bytes
+            }
+        );
+        assert_eq!(ask(begin("c", 0, limits)), Reply::Done);
+        assert_eq!(
+            ask(begin("d", 0, limits)),
+            Reply::Full {
+                shortage: Shortage::Count
+            }
+        );
+        assert!(matches!(ask(delete("a")), Reply::Purge { .. }));
+        assert_eq!(ask(begin("d", 5, limits)), Reply::Done);
+    }
+
+    #[test]
+    fn repeated_commands_change_nothing_more() {
+        let mut owner = OwnerDocuments::default();
+        let limits = Limits { count: 1, bytes: 5 };
+        owner.apply(Millis(0), begin("a", 5, limits));
+        assert_eq!(
+            owner.apply(Millis(1), begin("a", 5, limits)),
+            (Reply::Done, Effects::default())
+        );
+        let complete = document("a", &[4, 1]);
+        owner.apply(Millis(1), commit(&complete));
+        assert_eq!(
+            owner.apply(Millis(1), commit(&complete)),
+            (Reply::Done, Effects::default())
+        );
+        assert_eq!(
+            owner.apply(Millis(1), begin("a", 5, limits)).0,
+            Reply::NotFound,
+            "never back to pending"
+        );
+        let abort = || Command::Abort { id: "a".into() };
+        let (first, _) = owner.apply(Millis(1), abort());
+        let (second, effects) = owner.apply(Millis(1), abort());
+        assert_eq!((second, effects), (first, Effects::default()));
+        assert_eq!(
+            owner.apply(Millis(1), commit(&complete)).0,
+            Reply::NotFound,
+            "what is gone stays gone"
+        );
+    }
+
+    #[test]
+    fn a_commit_needs_its_reservation() {
+        let mut owner = OwnerDocuments::default();
+        assert_eq!(
+            owner.apply(Millis(0), commit(&document("a", &[5]))).0,
+            Reply::NotFound
+        );
+        owner.apply(Millis(0), begin("a", 5, AMPLE));
+        assert_eq!(
+            owner.apply(Millis(0), commit(&document("a", &[6]))).0,
+            Reply::NotFound
+        );
+        assert_eq!(
+            owner
+                .apply(Millis(0), commit(&document("a", &[1, 1, 1, 1])))
+                .0,
+            Reply::NotFound
+        );
+        assert_eq!(
+            owner.apply(Millis(100), commit(&document("a", &[5]))).0,
+            Reply::NotFound
+        );
+        assert_eq!(
+            owner.apply(Millis(99), commit(&document("a", &[5]))).0,
+            Reply::Done
+        );
+    }
+
+    #[test]
+    fn lists_go_on_after_any_id_even_a_deleted_one() {
+        let mut owner = with(&["a", "b", "c", "d"]);
+        let names = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let mut ask = |after, limit, order| listed(&mut owner, 2, list(after, limit, order));
+        assert_eq!(ask(None, 2, Order::Ascending), (names(&["a", "b"]), true));
+        assert_eq!(
+            ask(Some("b"), 2, Order::Ascending),
+            (names(&["c", "d"]), false)
+        );
+        assert_eq!(
+            ask(None, 3, Order::Descending),
+            (names(&["d", "c", "b"]), true)
+        );
+        assert_eq!(ask(Some("b"), 3, Order::Descending), (names(&["a"]), false));
+        assert_eq!(
+            ask(Some("bb"), 9, Order::Ascending),
+            (names(&["c", "d"]), false)
+        );
+        owner.apply(Millis(2), delete("b"));
+        assert_eq!(
+            listed(&mut owner, 2, list(Some("b"), 1, Order::Ascending)),
+            (names(&["c"]), true)
+        );
+        assert_eq!(
+            listed(&mut owner, 2, list(None, 9, Order::Ascending)),
+            (names(&["a", "c", "d"]), false)
+        );
+    }
+
+    #[test]
+    fn a_list_can_be_of_one_purpose() {
+        let mut owner = with(&["a"]);
+        owner.apply(Millis(0), begin("b", 5, AMPLE));
+        let batch = Document {
+            purpose: Purpose::Batch,
+            ..document("b", &[5])
+        };
+        owner.apply(Millis(0), commit(&batch));
+        let of = |purpose| Command::List {
+            after: None,
+            limit: 9,
+            order: Order::Ascending,
+            purpose: Some(purpose),
+        };
+        assert_eq!(listed(&mut owner, 2, of(Purpose::Batch)).0, ["b"]);
+        assert_eq!(listed(&mut owner, 2, of(Purpose::UserData)).0, ["a"]);
+        assert_eq!(listed(&mut owner, 2, of(Purpose::Evals)).0, [""; 0]);
+    }
+
+    #[test]
+    fn an_expired_document_is_unknown_at_once() {
+        let mut owner = with(&["a"]);
+        assert!(matches!(
+            owner.apply(Millis(8999), get("a")).0,
+            Reply::Found { .. }
+        ));
+        assert_eq!(owner.apply(Millis(9000), get("a")).0, Reply::NotFound);
+        assert_eq!(owner.apply(Millis(9000), delete("a")).0, Reply::NotFound);
+        assert_eq!(
+            listed(&mut owner, 9000, list(None, 9, Order::Ascending)),
+            (vec![], false)
+        );
+    }
+
+    #[test]
+    fn a_sweep_lists_what_is_over_until_it_is_purged() {
+        let mut owner = with(&["a", "b"]);
+        owner.apply(Millis(1), begin("c", 20, AMPLE));
+        owner.apply(Millis(2), delete("b"));
+        let sweep = |limit| Command::Sweep { limit };
+        let swept = |purges: &[Purge], next_due: Option<u64>| Reply::Purge {
+            purges: purges.to_vec(),
+            next_due: next_due.map(Millis),
+        };
+        assert_eq!(
+            owner.apply(Millis(99), sweep(9)).0,
+            swept(&[purge("b", 2)], Some(100))
+        );
+        assert_eq!(
+            owner.apply(Millis(100), sweep(9)).0,
+            swept(&[purge("b", 2), purge("c", 3)], Some(9000))
+        );
+        assert_eq!(
+            owner.apply(Millis(100), sweep(1)).0,
+            swept(&[purge("b", 2)], Some(100))
+        );
+        let purged = |ids: &[&str]| Command::Purged {
+            ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+        };
+        owner.apply(Millis(101), purged(&["b", "c", "a", "x"]));
+        assert!(
+            matches!(owner.apply(Millis(102), get("a")).0, Reply::Found { .. }),
+            "only what was removed"
+        );
+        assert_eq!(owner.apply(Millis(102), sweep(9)).0, swept(&[], Some(9000)));
+        assert_eq!(
+            owner.apply(Millis(9000), sweep(9)).0,
+            swept(&[purge("a", 2)], None)
+        );
+        let (_, effects) = owner.apply(Millis(9001), purged(&["a"]));
+        assert_eq!((effects.delete_all, effects.writes.len()), (true, 0));
+    }
+
+    #[test]
+    fn an_alarm_removes_for_good_what_is_over() {
+        let mut owner = with(&["a"]);
+        owner.apply(Millis(1), begin("b", 5, AMPLE));
+        let effects = owner.wake(Millis(100));
+        assert_eq!(
+            (effects.writes.len(), effects.alarm, effects.delete_all),
+            (1, Some(Millis(9000)), false)
+        );
+        owner.wake(Millis(9000));
+        assert_eq!(
+            owner.apply(Millis(1), get("a")).0,
+            Reply::NotFound,
+            "a clock that goes back brings nothing back"
+        );
+        assert_eq!(
+            purge("a", 2).keys(),
+            [
+                "v1/default/docs/vis_1/a/00000",
+                "v1/default/docs/vis_1/a/00001"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_stored_rows_are_pinned() {
+        // A change here makes documents vanish from lists and leaves their blobs behind for ever.
+        let pending = r#"{"state":"pending","id":"a","owner":"vis_1","network":"n1","reserved":5,"segments":3,"abandoned":100}"#;
+        let removed = r#"{"state":"removed","id":"a","owner":"vis_1","network":"n1","segments":3}"#;
+        let mut owner = OwnerDocuments::default();
+        let (_, effects) = owner.apply(Millis(0), begin("a", 5, AMPLE));
+        assert_eq!(effects.writes[0].key, "doc/a");
+        assert_eq!(effects.writes[0].value.as_deref(), Some(pending));
+        let (_, effects) = owner.apply(Millis(0), Command::Abort { id: "a".into() });
+        assert_eq!(effects.writes[0].value.as_deref(), Some(removed));
+        let (_, effects) = with(&[]).apply(Millis(0), begin("b", 5, AMPLE));
+        let mut reloaded = OwnerDocuments::load(
+            Millis(0),
+            vec![(
+                effects.writes[0].key.clone(),
+                effects.writes[0].value.clone().unwrap(),
+            )],
+        );
+        let (_, effects) = reloaded.apply(Millis(0), commit(&document("b", &[5])));
+        let ready = effects.writes[0].value.clone().unwrap();
+        assert!(
+            ready.starts_with(r#"{"state":"ready","id":"b","owner":"vis_1","#),
+            "{ready}"
+        );
+        let rows = vec![("doc/b".into(), ready), ("doc/a".into(), removed.into())];
+        assert_eq!(
+            listed(
+                &mut OwnerDocuments::load(Millis(0), rows),
+                1,
+                list(None, 9, Order::Ascending)
+            )
+            .0,
+            ["b"]
+        );
+    }
+
+    #[test]
+    fn rows_of_a_newer_version_are_not_thrown_away() {
+        let rows = vec![
+            (
+                "doc/a".into(),
+                r#"{"state":"removed","id":"a","owner":"o","network":"n","segments":1}"#.into(),
+            ),
+            ("doc/b".into(), r#"{"state":"frozen"}"#.into()),
+        ];
+        let mut owner = OwnerDocuments::load(Millis(0), rows);
+        let (_, effects) = owner.apply(
+            Millis(1),
+            Command::Purged {
+                ids: vec!["a".into()],
+            },
+        );
+        assert!(!effects.delete_all);
+        assert!(!owner.wake(Millis(2)).delete_all);
+    }
+}

@@ -1,0 +1,196 @@
+//! Documents as OpenAI's and Anthropic's file objects.
+
+use serde::Serialize;
+
+use super::manifest::{Document, Purpose};
+
+/// OpenAI's `file`. Times are in whole seconds.
+#[derive(Serialize)]
+struct OpenAiFile<'a> {
+    id: &'a str,
+    object: &'static str,
+    bytes: u64,
+    created_at: u64,
+    expires_at: u64,
+    filename: &'a str,
+    purpose: Purpose,
+    status: &'static str,
+}
+
+impl<'a> From<&'a Document> for OpenAiFile<'a> {
+    fn from(document: &'a Document) -> Self {
+        Self {
+            id: &document.id,
+            object: "file",
+            bytes: document.bytes,
+            created_at: document.created.secs(),
+            expires_at: document.expires.secs(),
+            filename: &document.filename,
+            purpose: document.purpose,
+            status: "processed",
+        }
+    }
+}
+
+/// Anthropic's `file`.
+#[derive(Serialize)]
+struct AnthropicFile<'a> {
+    id: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    filename: &'a str,
+    mime_type: &'a str,
+    size_bytes: u64,
+    created_at: String,
+    downloadable: bool,
+}
+
+impl<'a> From<&'a Document> for AnthropicFile<'a> {
+    fn from(document: &'a Document) -> Self {
+        let essence = document.content_type.split(';').next();
+        Self {
+            id: &document.id,
+            kind: "file",
+            filename: &document.filename,
+            mime_type: essence.unwrap_or_default(),
+            size_bytes: document.bytes,
+            created_at: document.created.rfc3339(),
+            downloadable: true,
+        }
+    }
+}
+
+/// In whose words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// OpenAI's.
+    OpenAi,
+    /// Anthropic's.
+    Anthropic,
+}
+
+/// One document.
+#[must_use]
+pub fn file(document: &Document, shape: Shape) -> String {
+    match shape {
+        Shape::OpenAi => json(&OpenAiFile::from(document)),
+        Shape::Anthropic => json(&AnthropicFile::from(document)),
+    }
+}
+
+/// A page of a list.
+#[must_use]
+pub fn list(documents: &[Document], has_more: bool, shape: Shape) -> String {
+    #[derive(Serialize)]
+    struct Page<'a, F> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        object: Option<&'static str>,
+        data: Vec<F>,
+        first_id: Option<&'a str>,
+        last_id: Option<&'a str>,
+        has_more: bool,
+    }
+    let first_id = documents.first().map(|document| document.id.as_str());
+    let last_id = documents.last().map(|document| document.id.as_str());
+    match shape {
+        Shape::OpenAi => json(&Page {
+            object: Some("list"),
+            data: documents.iter().map(OpenAiFile::from).collect(),
+            first_id,
+            last_id,
+            has_more,
+        }),
+        Shape::Anthropic => json(&Page {
+            object: None,
+            data: documents.iter().map(AnthropicFile::from).collect(),
+            first_id,
+            last_id,
+            has_more,
+        }),
+    }
+}
+
+/// A document that was deleted.
+#[must_use]
+pub fn deleted(id: &str, shape: Shape) -> String {
+    match shape {
+        Shape::OpenAi => json(&serde_json::json!({"id": id, "object": "file", "deleted": true})),
+        Shape::Anthropic => json(&serde_json::json!({"id": id, "type": "file_deleted"})),
+    }
+}
+
+/// Strings, numbers and lists of them always become JSON.
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{Shape, deleted, file, list};
+    use crate::base::time::Millis;
+    use crate::domain::documents::manifest::Document;
+    use crate::domain::documents::manifest::tests::document;
+
+    fn sample() -> Document {
+        Document {
+            filename: "r\u{e9}sum\u{e9} \"1\".txt".into(),
+            created: Millis(1_700_000_000_999),
+            expires: Millis(1_700_604_800_999),
+            ..document("file_1", &[4, 5])
+        }
+    }
+
+    fn value(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn the_objects_of_both_protocols() {
+        let open_ai = json!({
+            "id": "file_1", "object": "file", "bytes": 9, "created_at": 1_700_000_000, "expires_at": 1_700_604_800,
+            "filename": "résumé \"1\".txt", "purpose": "user_data", "status": "processed",
+        });
+        let anthropic = json!({
+            "id": "file_1", "type": "file", "filename": "résumé \"1\".txt", "mime_type": "text/plain", "size_bytes": 9,
+            "created_at": "2023-11-14T22:13:20.999Z", "downloadable": true,
+        });
+        assert_eq!(value(&file(&sample(), Shape::OpenAi)), open_ai);
+        assert_eq!(value(&file(&sample(), Shape::Anthropic)), anthropic);
+        let second = Document {
+            id: "file_2".into(),
+            ..sample()
+        };
+        let page = value(&list(&[sample(), second.clone()], true, Shape::OpenAi));
+        assert_eq!(page["object"], "list");
+        assert_eq!(page["data"][0], open_ai);
+        assert_eq!(
+            (&page["first_id"], &page["last_id"], &page["has_more"]),
+            (&json!("file_1"), &json!("file_2"), &json!(true))
+        );
+        let page = value(&list(&[sample()], false, Shape::Anthropic));
+        assert_eq!(
+            page,
+            json!({"data": [anthropic], "first_id": "file_1", "last_id": "file_1", "has_more": false})
+        );
+    }
+
+    #[test]
+    fn an_empty_list_has_no_ids() {
+        let expected = json!({"object": "list", "data": [], "first_id": null, "last_id": null, "has_more": false});
+        assert_eq!(value(&list(&[], false, Shape::OpenAi)), expected);
+    }
+
+    #[test]
+    fn what_is_deleted_says_so() {
+        assert_eq!(
+            value(&deleted("file_1", Shape::OpenAi)),
+            json!({"id": "file_1", "object": "file", "deleted": true})
+        );
+        assert_eq!(
+            value(&deleted("file_1", Shape::Anthropic)),
+            json!({"id": "file_1", "type": "file_deleted"})
+        );
+    }
+}

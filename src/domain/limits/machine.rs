@@ -1,0 +1,357 @@
+//! The limiter of one network: every client's row and the network's own, as one synchronous state machine.
+//!
+//! The shell around it loads the rows once, calls [`Limiter::apply`] for each command and [`Limiter::wake`] when the
+//! alarm rings, and makes the effects durable before the reply leaves. If that fails it drops the machine and loads
+//! again: memory never runs ahead of what is stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::policy::{Class, LimitName, LimitStatus, Policy, Verdict};
+use super::row::{Answer, Row, Windows};
+use crate::base::machine::{Effects, Machine, Write};
+use crate::base::time::Millis;
+
+/// Most client rows at a time. A /24 needs at most 256 × 6 classes; a /48 has 65,536 subnets, and those beyond this
+/// many share one row per class until others are full again.
+pub const MAX_CLIENT_ROWS: usize = 4096;
+/// The latest time that JavaScript's Date can tell (ECMA-262 §21.4.1.1); a later clock counts as this.
+const LATEST: Millis = Millis(8_640_000_000_000_000);
+/// Looking for full rows visits all of them, so it is done at most this often.
+const SWEEP: Millis = Millis::from_secs(1);
+
+/// What a limiter is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Spend `cost` requests of every window if all of them admit it, else spend nothing. A cost of 0 only looks.
+    #[serde(rename = "admit")]
+    Admit {
+        /// The client's row (`Source::client`).
+        #[serde(rename = "c")]
+        client: String,
+        /// The limits of the class that is asked for.
+        #[serde(rename = "p")]
+        policy: Policy,
+        /// Requests to spend.
+        #[serde(rename = "n")]
+        cost: u32,
+    },
+}
+
+/// What a limiter answers. `limits` are what the caller may see (see [`LimitStatus`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// Spent.
+    #[serde(rename = "ok")]
+    Admitted {
+        /// After spending.
+        #[serde(rename = "l")]
+        limits: Vec<LimitStatus>,
+    },
+    /// Nothing was spent.
+    #[serde(rename = "no")]
+    Refused {
+        /// A retry after exactly this long is admitted, and one a millisecond earlier is not, if nothing else is
+        /// admitted meanwhile. At most the longest period among the windows.
+        #[serde(rename = "t")]
+        wait: Millis,
+        /// As they stay.
+        #[serde(rename = "l")]
+        limits: Vec<LimitStatus>,
+        /// The windows that refused.
+        #[serde(rename = "v")]
+        violated: Vec<LimitName>,
+    },
+    /// Nothing was spent, and waiting does not help: the cost is above a whole quota.
+    #[serde(rename = "never")]
+    TooCostly {
+        /// The windows whose quota is too small.
+        #[serde(rename = "v")]
+        violated: Vec<LimitName>,
+    },
+}
+
+/// The state of one network. The default is a network that nobody called from.
+#[derive(Clone, Debug, Default)]
+pub struct Limiter {
+    /// By stored key; the rows shared beyond [`MAX_CLIENT_ROWS`] are among them.
+    clients: BTreeMap<String, Row>,
+    networks: BTreeMap<Class, Row>,
+    /// Keys of rows whose meaning depends on when they were loaded, and which are still to be stored as it was.
+    repairs: BTreeSet<String>,
+    /// The alarm asked for last.
+    alarm: Option<Millis>,
+    swept: Millis,
+}
+
+impl Machine for Limiter {
+    type Command = Command;
+    type Reply = Reply;
+
+    /// Reads what is stored, as (key, value). An unreadable value counts as everything spent now.
+    fn load(now: Millis, rows: Vec<(String, String)>) -> Self {
+        let now = now.min(LATEST);
+        let mut limiter = Self::default();
+        for (key, value) in rows {
+            let (row, store_again) = Row::load(now, &value);
+            if store_again {
+                limiter.repairs.insert(key.clone());
+            }
+            match key.strip_prefix("n ").and_then(Class::from_name) {
+                Some(class) => limiter.networks.insert(class, row),
+                None => limiter.clients.insert(key, row),
+            };
+        }
+        limiter
+    }
+
+    /// Answers a command.
+    fn apply(&mut self, now: Millis, command: Command) -> (Reply, Effects) {
+        let Command::Admit {
+            client,
+            policy,
+            cost,
+        } = command;
+        let mut effects = Effects::default();
+        self.repair(&mut effects);
+        let reply = self.admit(now.min(LATEST), &client, &policy, cost, &mut effects);
+        (reply, effects)
+    }
+
+    /// The alarm rang: forgets what is full again, gives idle reservations back, and says when to look next.
+    ///
+    /// Harmless at any other time, and more than once.
+    fn wake(&mut self, now: Millis) -> Effects {
+        let now = now.min(LATEST);
+        let mut effects = Effects::default();
+        self.repair(&mut effects);
+        self.sweep(now, &mut effects);
+        if self.clients.is_empty() && self.networks.is_empty() {
+            *self = Self::default();
+            return Effects {
+                delete_all: true,
+                ..Effects::default()
+            };
+        }
+        // Settle on time; then look again when the last row is full, since one alarm then deletes them all.
+        let mut settle_by: Option<Millis> = None;
+        let mut full_by = Millis::ZERO;
+        let clients = self.clients.iter_mut().map(|(key, row)| (key.clone(), row));
+        let networks = self
+            .networks
+            .iter_mut()
+            .map(|(class, row)| (network_key(*class), row));
+        for (key, row) in clients.chain(networks) {
+            if let Some(text) = row.settle(now) {
+                effects.writes.push(put(key, text));
+            }
+            if row.is_unsettled() {
+                settle_by = Some(settle_by.map_or(row.due(), |due| due.min(row.due())));
+            }
+            full_by = full_by.max(row.full_at());
+        }
+        let next = settle_by.unwrap_or(full_by).max(now.plus(Millis(1)));
+        self.alarm = Some(next);
+        effects.alarm = Some(next);
+        effects
+    }
+}
+
+impl Limiter {
+    fn admit(
+        &mut self,
+        now: Millis,
+        client: &str,
+        policy: &Policy,
+        cost: u32,
+        effects: &mut Effects,
+    ) -> Reply {
+        let own = Windows {
+            burst: Some(policy.burst),
+            sustained: Some(policy.sustained),
+        };
+        let shared = Windows {
+            burst: policy.network_burst,
+            sustained: policy.network_sustained,
+        };
+        // 1. Find the client's row and the network's.
+        let key = self.client_key(now, policy.class, client, effects);
+        let stored = self.clients.remove(&key);
+        let mut keep = stored.is_some();
+        let mut row = stored.unwrap_or_else(|| self.newcomer(policy.class));
+        let network = self.networks.entry(policy.class).or_default();
+        // 2. Ask all windows before any is spent.
+        let mine = row.ask(now, own, cost);
+        let ours = network.ask(now, shared, cost);
+        let refusal = refuse(now, policy, &row, &mine, &ours);
+        // 3. Spend all of them, or none.
+        if refusal.is_none() {
+            let network_key = network_key(policy.class);
+            let spent = [
+                (&key, row.spend(now, own, cost, &mine), &row),
+                (
+                    &network_key,
+                    network.spend(now, shared, cost, &ours),
+                    &*network,
+                ),
+            ];
+            let mut due: Option<Millis> = None;
+            for (key, text, row) in spent {
+                if let Some(text) = text {
+                    effects.writes.push(put(key.clone(), text));
+                    due = Some(due.map_or(row.due(), |due| due.min(row.due())));
+                }
+            }
+            effects.alarm = due.and_then(|due| self.alarm_by(now, due));
+            keep |= cost > 0;
+        }
+        let reply = refusal.unwrap_or_else(|| Reply::Admitted {
+            limits: row.status(now, &policy.burst, &policy.sustained),
+        });
+        // 4. Keep the row; a client without one gets it by spending.
+        if keep {
+            self.clients.insert(key, row);
+        }
+        reply
+    }
+
+    /// Forgets every row that is full again.
+    fn sweep(&mut self, now: Millis, effects: &mut Effects) {
+        self.swept = now;
+        self.clients.retain(|key, row| {
+            row.rebase(now);
+            let keep = row.full_at() > now;
+            if !keep {
+                effects.writes.push(delete(key.clone()));
+            }
+            keep
+        });
+        self.networks.retain(|class, row| {
+            row.rebase(now);
+            let keep = row.full_at() > now;
+            if !keep {
+                effects.writes.push(delete(network_key(*class)));
+            }
+            keep
+        });
+    }
+
+    /// The key of the client's own row, or of the shared one when there are too many rows.
+    fn client_key(
+        &mut self,
+        now: Millis,
+        class: Class,
+        client: &str,
+        effects: &mut Effects,
+    ) -> String {
+        let key = format!("c {} {client}", class.as_str());
+        if self.clients.len() < MAX_CLIENT_ROWS || self.clients.contains_key(&key) {
+            return key;
+        }
+        if now < self.swept || now.since(self.swept) >= SWEEP {
+            self.sweep(now, effects);
+        }
+        if self.clients.len() < MAX_CLIENT_ROWS {
+            return key;
+        }
+        shared_key(class)
+    }
+
+    /// A row for a client that has none. It may have spent from the shared row until now, so it starts with that.
+    fn newcomer(&self, class: Class) -> Row {
+        self.clients
+            .get(&shared_key(class))
+            .map_or_else(Row::default, Row::copy)
+    }
+
+    /// Stores what loading decided, so that the next load does not take it for freshly spent.
+    fn repair(&mut self, effects: &mut Effects) {
+        for key in std::mem::take(&mut self.repairs) {
+            let row = match key.strip_prefix("n ").and_then(Class::from_name) {
+                Some(class) => self.networks.get(&class),
+                None => self.clients.get(&key),
+            };
+            let value = row.map(Row::store);
+            effects.writes.push(Write { key, value });
+        }
+    }
+
+    /// Asks for an alarm at `due` unless one stands before it. One in the past was missed.
+    fn alarm_by(&mut self, now: Millis, due: Millis) -> Option<Millis> {
+        if self.alarm.is_some_and(|alarm| now < alarm && alarm <= due) {
+            return None;
+        }
+        self.alarm = Some(due);
+        self.alarm
+    }
+}
+
+fn put(key: String, text: String) -> Write {
+    let value = Some(text);
+    Write { key, value }
+}
+
+fn delete(key: String) -> Write {
+    Write { key, value: None }
+}
+
+fn network_key(class: Class) -> String {
+    format!("n {}", class.as_str())
+}
+
+fn shared_key(class: Class) -> String {
+    format!("o {}", class.as_str())
+}
+
+/// The refusal, if any window refuses: the longest wait is when all of them admit.
+fn refuse(now: Millis, policy: &Policy, row: &Row, mine: &Answer, ours: &Answer) -> Option<Reply> {
+    let verdicts = [
+        (LimitName::Burst, mine.burst, None),
+        (LimitName::Sustained, mine.sustained, None),
+        (LimitName::NetworkBurst, ours.burst, policy.network_burst),
+        (
+            LimitName::NetworkSustained,
+            ours.sustained,
+            policy.network_sustained,
+        ),
+    ];
+    let never: Vec<_> = verdicts
+        .iter()
+        .filter(|(_, verdict, _)| *verdict == Verdict::Never)
+        .map(|(name, _, _)| *name)
+        .collect();
+    if !never.is_empty() {
+        return Some(Reply::TooCostly { violated: never });
+    }
+    let mut longest = None;
+    let mut violated = Vec::new();
+    let mut others = Vec::new();
+    for (name, verdict, network) in verdicts {
+        let Verdict::Wait(wait) = verdict else {
+            continue;
+        };
+        longest = longest.max(Some(wait));
+        violated.push(name);
+        if let Some(window) = network {
+            others.push(LimitStatus {
+                name,
+                quota: window.requests(),
+                window: window.per(),
+                remaining: 0,
+                more: wait,
+                full: wait,
+            });
+        }
+    }
+    let mut limits = row.status(now, &policy.burst, &policy.sustained);
+    limits.append(&mut others);
+    longest.map(|wait| Reply::Refused {
+        wait,
+        limits,
+        violated,
+    })
+}
+
+#[cfg(test)]
+mod tests;

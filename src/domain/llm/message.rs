@@ -1,0 +1,79 @@
+//! An answer and its usage in normal form: what the cache keeps and what every dialect can be rendered from.
+
+use serde::{Deserialize, Serialize};
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model was done.
+    Stop,
+    /// The output ceiling was reached.
+    Length,
+    /// The provider's filter cut in.
+    Filter,
+    /// The model wants a tool called.
+    Tool,
+}
+
+impl Finish {
+    /// OpenAI's `finish_reason`.
+    #[must_use]
+    pub const fn openai(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Filter => "content_filter",
+            Self::Tool => "tool_calls",
+        }
+    }
+
+    /// Anthropic's `stop_reason`.
+    #[must_use]
+    pub const fn anthropic(self) -> &'static str {
+        match self {
+            Self::Stop => "end_turn",
+            Self::Length => "max_tokens",
+            Self::Filter => "refusal",
+            Self::Tool => "tool_use",
+        }
+    }
+
+    /// Reads either protocol's word; an unknown one is an ordinary stop.
+    #[must_use]
+    pub fn read(word: &str) -> Self {
+        match word {
+            "length" | "max_tokens" | "model_context_window_exceeded" => Self::Length,
+            "content_filter" | "refusal" => Self::Filter,
+            "tool_calls" | "function_call" | "tool_use" => Self::Tool,
+            _ => Self::Stop,
+        }
+    }
+}
+
+/// Tokens of one call. `input` includes what the provider read from or wrote to its prompt cache, in either protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Input tokens, cached ones included.
+    pub input: u64,
+    /// Of these, read from the provider's prompt cache.
+    pub cached: u64,
+    /// Output tokens, reasoning included.
+    pub output: u64,
+    /// The provider reported nothing: these are our estimate.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub estimated: bool,
+}
+
+/// A whole answer of plain text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The model's own name for itself.
+    pub model: String,
+    /// The text.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
+    /// What it took.
+    pub usage: Usage,
+}

@@ -1,0 +1,431 @@
+//! Bytes → a typed chat request. Only what Gatehouse must know is read; everything else stays in the body untouched.
+
+use serde_json::{Map, Value};
+
+use super::Protocol;
+use crate::base::errors::{Code, Refusal};
+
+/// A chat request that is well-formed in its protocol.
+#[derive(Clone, Debug)]
+pub struct ChatRequest {
+    /// The caller's protocol.
+    pub protocol: Protocol,
+    /// The alias that was asked for.
+    pub alias: String,
+    /// Stream the answer?
+    pub stream: bool,
+    /// Did the caller ask for the usage chunk of a stream (OpenAI)?
+    pub include_usage: bool,
+    /// Temperature, where given.
+    pub temperature: Option<f64>,
+    /// Bytes of messages, system prompt and tools as JSON: what the input ceiling is held against.
+    pub input_bytes: u64,
+    /// The whole body, unknown fields included.
+    pub body: Map<String, Value>,
+}
+
+/// Reads a chat request.
+///
+/// # Errors
+/// `missing_parameter` or `invalid_parameter` naming the field.
+pub fn chat_request(body: Map<String, Value>, protocol: Protocol) -> Result<ChatRequest, Refusal> {
+    let alias = string(&body, "model")?.to_owned();
+    check_messages(&body, protocol)?;
+    let stream = optional_bool(&body, "stream")?;
+    let include_usage = include_usage(&body)?;
+    let temperature = optional_number(&body, "temperature", 0.0, 2.0)?;
+    optional_number(&body, "top_p", 0.0, 1.0)?;
+    for name in ["max_tokens", "max_completion_tokens", "n"] {
+        optional_positive(&body, name)?;
+    }
+    if protocol == Protocol::Anthropic && body.get("max_tokens").is_none_or(Value::is_null) {
+        return Err(missing("max_tokens"));
+    }
+    let input_bytes = ["messages", "system", "tools", "functions"]
+        .iter()
+        .filter_map(|name| body.get(*name))
+        .map(json_bytes)
+        .fold(0, u64::saturating_add);
+    Ok(ChatRequest {
+        protocol,
+        alias,
+        stream,
+        include_usage,
+        temperature,
+        input_bytes,
+        body,
+    })
+}
+
+impl ChatRequest {
+    /// The text of the last user message: the question, for the built-in answerer.
+    #[must_use]
+    pub fn question(&self) -> String {
+        let Some(Value::Array(messages)) = self.body.get("messages") else {
+            return String::new();
+        };
+        messages
+            .iter()
+            .rev()
+            .find(|message| message.get("role").and_then(Value::as_str) == Some("user"))
+            .and_then(|message| message.get("content"))
+            .map(text_of)
+            .unwrap_or_default()
+    }
+
+    /// Does the request want more than one plain text (tools, several choices, log probabilities, audio)?
+    #[must_use]
+    pub fn wants_more_than_text(&self) -> bool {
+        let set = |name: &str| match self.body.get(name) {
+            None | Some(Value::Null | Value::Bool(false)) => false,
+            Some(Value::Array(list)) => !list.is_empty(),
+            Some(_) => true,
+        };
+        let several = self
+            .body
+            .get("n")
+            .and_then(Value::as_u64)
+            .is_some_and(|n| n > 1);
+        several
+            || [
+                "tools",
+                "functions",
+                "logprobs",
+                "top_logprobs",
+                "audio",
+                "thinking",
+                "web_search_options",
+            ]
+            .into_iter()
+            .any(set)
+    }
+}
+
+/// An embeddings request that is well-formed.
+#[derive(Clone, Debug)]
+pub struct EmbeddingsRequest {
+    /// The alias that was asked for.
+    pub alias: String,
+    /// Bytes of the input as JSON.
+    pub input_bytes: u64,
+    /// The whole body.
+    pub body: Map<String, Value>,
+}
+
+/// Reads an embeddings request.
+///
+/// # Errors
+/// `missing_parameter` or `invalid_parameter` naming the field.
+pub fn embeddings_request(body: Map<String, Value>) -> Result<EmbeddingsRequest, Refusal> {
+    let alias = string(&body, "model")?.to_owned();
+    let input = present(&body, "input")?;
+    let valid = match input {
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => {
+            !items.is_empty()
+                && items.len() <= MAX_EMBEDDING_INPUTS
+                && items
+                    .iter()
+                    .all(|item| item.is_string() || item.is_array() || item.is_u64())
+        }
+        _ => false,
+    };
+    if !valid {
+        return Err(invalid(
+            "input",
+            "must be a text, or an array of at most 2048 texts or token lists, and not empty",
+        ));
+    }
+    if let Some(format) = body.get("encoding_format")
+        && !matches!(format.as_str(), Some("float" | "base64"))
+        && !format.is_null()
+    {
+        return Err(invalid(
+            "encoding_format",
+            "must be \"float\" or \"base64\"",
+        ));
+    }
+    optional_positive(&body, "dimensions")?;
+    Ok(EmbeddingsRequest {
+        alias,
+        input_bytes: json_bytes(input),
+        body,
+    })
+}
+
+/// OpenAI's own ceiling for one call (API reference, "Create embeddings").
+const MAX_EMBEDDING_INPUTS: usize = 2048;
+
+fn check_messages(body: &Map<String, Value>, protocol: Protocol) -> Result<(), Refusal> {
+    let Value::Array(messages) = present(body, "messages")? else {
+        return Err(invalid("messages", "must be an array"));
+    };
+    if messages.is_empty() {
+        return Err(invalid("messages", "must hold at least one message"));
+    }
+    let roles: &[&str] = match protocol {
+        Protocol::OpenAi => &[
+            "system",
+            "developer",
+            "user",
+            "assistant",
+            "tool",
+            "function",
+        ],
+        Protocol::Anthropic => &["user", "assistant", "system"],
+    };
+    for (i, message) in messages.iter().enumerate() {
+        let Value::Object(message) = message else {
+            return Err(invalid(&format!("messages[{i}]"), "must be an object"));
+        };
+        let role = message.get("role").and_then(Value::as_str);
+        if !role.is_some_and(|role| roles.contains(&role)) {
+            return Err(invalid(
+                &format!("messages[{i}].role"),
+                &format!("must be one of {}", roles.join(", ")),
+            ));
+        }
+        let content = message.get("content");
+        let carries_calls =
+            message.contains_key("tool_calls") || message.contains_key("function_call");
+        let valid = match content {
+            Some(Value::String(_)) => true,
+            Some(Value::Array(parts)) => parts.iter().all(Value::is_object),
+            None | Some(Value::Null) => {
+                protocol == Protocol::OpenAi && (carries_calls || message.contains_key("refusal"))
+            }
+            Some(_) => false,
+        };
+        if !valid {
+            return Err(invalid(
+                &format!("messages[{i}].content"),
+                "must be a text or an array of content parts",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn include_usage(body: &Map<String, Value>) -> Result<bool, Refusal> {
+    match body.get("stream_options") {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Object(options)) => optional_bool(options, "include_usage")
+            .map_err(|refusal| refusal.param("stream_options.include_usage")),
+        Some(_) => Err(invalid("stream_options", "must be an object")),
+    }
+}
+
+/// The text of a message's content: a string, or the text parts of an array.
+fn text_of(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => {
+            let texts: Vec<&str> = parts
+                .iter()
+                .filter_map(|part| part.get("text")?.as_str())
+                .collect();
+            texts.join("\n")
+        }
+        _ => String::new(),
+    }
+}
+
+fn json_bytes(value: &Value) -> u64 {
+    struct Counter(u64);
+    impl std::io::Write for Counter {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len() as u64);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counter = Counter(0);
+    // Writing to a counter cannot fail.
+    let _ = serde_json::to_writer(&mut counter, value);
+    counter.0
+}
+
+/// `missing_parameter` for a field.
+#[must_use]
+pub fn missing(name: &str) -> Refusal {
+    Refusal::new(Code::MissingParameter)
+        .param(name)
+        .detail(format!("`{name}` is required."))
+}
+
+/// `invalid_parameter` for a field.
+#[must_use]
+pub fn invalid(name: &str, rule: &str) -> Refusal {
+    Refusal::new(Code::InvalidParameter)
+        .param(name)
+        .detail(format!("`{name}` {rule}."))
+}
+
+fn present<'a>(body: &'a Map<String, Value>, name: &str) -> Result<&'a Value, Refusal> {
+    match body.get(name) {
+        None | Some(Value::Null) => Err(missing(name)),
+        Some(value) => Ok(value),
+    }
+}
+
+fn string<'a>(body: &'a Map<String, Value>, name: &str) -> Result<&'a str, Refusal> {
+    present(body, name)?
+        .as_str()
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| invalid(name, "must be a text that is not empty"))
+}
+
+fn optional_bool(body: &Map<String, Value>, name: &str) -> Result<bool, Refusal> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(flag)) => Ok(*flag),
+        Some(_) => Err(invalid(name, "must be true or false")),
+    }
+}
+
+fn optional_number(
+    body: &Map<String, Value>,
+    name: &str,
+    low: f64,
+    high: f64,
+) -> Result<Option<f64>, Refusal> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => value
+            .as_f64()
+            .filter(|number| (low..=high).contains(number))
+            .map(Some)
+            .ok_or_else(|| invalid(name, &format!("must be a number between {low} and {high}"))),
+    }
+}
+
+fn optional_positive(body: &Map<String, Value>, name: &str) -> Result<(), Refusal> {
+    match body.get(name) {
+        None | Some(Value::Null) => Ok(()),
+        Some(value) if value.as_u64().is_some_and(|n| n >= 1) => Ok(()),
+        Some(_) => Err(invalid(name, "must be a whole number of at least 1")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{chat_request, embeddings_request};
+    use crate::base::errors::Code;
+    use crate::domain::llm::Protocol;
+    use serde_json::{Map, Value, json};
+
+    fn object(value: Value) -> Map<String, Value> {
+        let Value::Object(map) = value else { panic!() };
+        map
+    }
+
+    #[test]
+    fn a_well_formed_request_is_read_and_kept_whole() {
+        let body = object(json!({
+            "model": "site", "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
+            "stream": true, "stream_options": {"include_usage": true}, "temperature": 0, "unknown": {"kept": 1}
+        }));
+        let request = chat_request(body, Protocol::OpenAi).unwrap();
+        assert!(request.stream && request.include_usage && !request.wants_more_than_text());
+        assert_eq!(request.question(), "hi");
+        assert_eq!(request.body["unknown"]["kept"], 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let base = json!({"model": "site", "messages": [{"role": "user", "content": "hi"}]});
+        let cases = [
+            (json!({"model": null}), Code::MissingParameter, "model"),
+            (json!({"model": 5}), Code::InvalidParameter, "model"),
+            (json!({"messages": []}), Code::InvalidParameter, "messages"),
+            (
+                json!({"messages": "hi"}),
+                Code::InvalidParameter,
+                "messages",
+            ),
+            (
+                json!({"messages": [{"role": "king", "content": ""}]}),
+                Code::InvalidParameter,
+                "messages[0].role",
+            ),
+            (
+                json!({"messages": [{"role": "user"}]}),
+                Code::InvalidParameter,
+                "messages[0].content",
+            ),
+            (
+                json!({"messages": [{"role": "user", "content": [1]}]}),
+                Code::InvalidParameter,
+                "messages[0].content",
+            ),
+            (json!({"stream": "yes"}), Code::InvalidParameter, "stream"),
+            (
+                json!({"stream_options": 1}),
+                Code::InvalidParameter,
+                "stream_options",
+            ),
+            (
+                json!({"temperature": 9}),
+                Code::InvalidParameter,
+                "temperature",
+            ),
+            (
+                json!({"max_tokens": -1}),
+                Code::InvalidParameter,
+                "max_tokens",
+            ),
+            (
+                json!({"max_tokens": 1.5}),
+                Code::InvalidParameter,
+                "max_tokens",
+            ),
+            (
+                json!({"max_tokens": "9"}),
+                Code::InvalidParameter,
+                "max_tokens",
+            ),
+            (json!({"n": 0}), Code::InvalidParameter, "n"),
+        ];
+        for (patch, code, param) in cases {
+            let mut body = object(base.clone());
+            body.extend(object(patch));
+            let refusal = chat_request(body, Protocol::OpenAi).unwrap_err();
+            assert_eq!(
+                (refusal.code, refusal.param.as_deref()),
+                (code, Some(param))
+            );
+        }
+    }
+
+    #[test]
+    fn anthropic_needs_max_tokens() {
+        let body =
+            object(json!({"model": "site", "messages": [{"role": "user", "content": "hi"}]}));
+        let refusal = chat_request(body, Protocol::Anthropic).unwrap_err();
+        assert_eq!(refusal.param.as_deref(), Some("max_tokens"));
+    }
+
+    #[test]
+    fn embeddings_need_an_input() {
+        for (body, ok) in [
+            (json!({"model": "embed", "input": "a"}), true),
+            (json!({"model": "embed", "input": ["a", "b"]}), true),
+            (json!({"model": "embed", "input": [1, 2]}), true),
+            (json!({"model": "embed", "input": ""}), false),
+            (json!({"model": "embed", "input": []}), false),
+            (
+                json!({"model": "embed", "input": "a", "encoding_format": "xml"}),
+                false,
+            ),
+            (json!({"model": "embed"}), false),
+        ] {
+            assert_eq!(
+                embeddings_request(object(body.clone())).is_ok(),
+                ok,
+                "{body}"
+            );
+        }
+    }
+}

@@ -1,0 +1,497 @@
+//! Environment and `gatehouse.toml` → one typed, validated [`Settings`].
+
+pub mod config;
+pub mod names;
+
+use std::collections::BTreeMap;
+
+use serde::de::Error as _;
+
+use crate::base::digest::{Bytes32, DIGEST_BYTES, derive_key, from_base64url, hex, sha256};
+use crate::base::secret::Secret;
+use config::{Alias, Config, Deadlines, Provider, ProviderKind, Serves};
+
+/// The embedded configurations of all environments, as build.rs validated them.
+const EMBEDDED: &str = include_str!(concat!(env!("OUT_DIR"), "/config.json"));
+
+/// OpenAI's public address; used when an `openai` provider has a key and names no other.
+const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+/// Anthropic's public address, without `/v1` as its SDKs have it.
+const ANTHROPIC_BASE_URL: &str = "https://api.anthropic.com";
+
+/// Which environment the Worker runs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// `wrangler dev` on a developer's machine.
+    Development,
+    /// A rehearsal with its own stores.
+    Staging,
+    /// The real site.
+    Production,
+    /// The test harness.
+    Test,
+}
+
+impl Environment {
+    /// The name in wrangler.toml and gatehouse.toml.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+            Self::Test => "test",
+        }
+    }
+
+    /// An unknown or missing name is production: the strictest reading.
+    #[must_use]
+    pub fn from_name(name: Option<&str>) -> Self {
+        match name {
+            Some("development") => Self::Development,
+            Some("staging") => Self::Staging,
+            Some("test") => Self::Test,
+            _ => Self::Production,
+        }
+    }
+}
+
+/// Why there are no settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsFault(pub String);
+
+/// Keys derived from `MASTER_KEY`, one for each purpose.
+pub struct DerivedKeys {
+    /// Signs visitor cookies.
+    pub cookie: Secret<Bytes32>,
+    /// Names cache entries.
+    pub cache: Secret<Bytes32>,
+    /// Hides addresses in logs.
+    pub address: Secret<Bytes32>,
+}
+
+/// A provider that can be called.
+pub struct ActiveProvider {
+    /// Its name in gatehouse.toml.
+    pub name: String,
+    /// Its protocol.
+    pub kind: ProviderKind,
+    /// Address without a trailing slash.
+    pub base_url: String,
+    /// Its key; a local model has none.
+    pub key: Option<Secret<String>>,
+}
+
+/// One way to answer for an alias.
+pub struct ActiveTarget {
+    /// Index into [`Settings::providers`].
+    pub provider: usize,
+    /// The provider's model; empty for the built-in answerer.
+    pub model: String,
+}
+
+/// An alias and those of its targets that are active.
+pub struct ActiveAlias {
+    /// As configured.
+    pub config: Alias,
+    /// Active targets in order.
+    pub targets: Vec<ActiveTarget>,
+}
+
+/// All that is known about the house before a request comes.
+pub struct Settings {
+    /// Which environment this is.
+    pub environment: Environment,
+    /// The configuration after overrides.
+    pub config: Config,
+    /// SHA-256 of configuration and overrides, 16 hex digits: part of every cache key.
+    pub digest: String,
+    /// Keys derived from `MASTER_KEY`; `None` when that secret is missing or malformed.
+    pub keys: Option<DerivedKeys>,
+    /// Active providers.
+    pub providers: Vec<ActiveProvider>,
+    /// Every alias, in order; those without an active target answer 503.
+    pub aliases: Vec<ActiveAlias>,
+    /// For every provider: its name, whether it is active, and which variables would activate it.
+    pub provider_status: Vec<(String, bool, Vec<String>)>,
+}
+
+impl Settings {
+    /// Resolves the embedded configuration against variables and secrets.
+    ///
+    /// # Errors
+    /// A configuration or override that is not valid.
+    pub fn resolve(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsFault> {
+        let environment = Environment::from_name(variable(names::ENVIRONMENT).as_deref());
+        let mut config = load(environment, variable)?;
+        if let Some(origins) = variable(names::ALLOWED_ORIGINS) {
+            config.server.allowed_origins = split_origins(&origins)?;
+        }
+        let providers: Vec<(String, Option<ActiveProvider>, Vec<String>)> = config
+            .providers
+            .iter()
+            .map(|provider| {
+                activate(provider, variable)
+                    .map(|active| (provider.name.clone(), active, activators(provider)))
+            })
+            .collect::<Result<_, _>>()?;
+        let provider_status = providers
+            .iter()
+            .map(|(name, active, variables)| (name.clone(), active.is_some(), variables.clone()))
+            .collect();
+        let providers: Vec<ActiveProvider> = providers
+            .into_iter()
+            .filter_map(|(_, active, _)| active)
+            .collect();
+        let aliases: Vec<ActiveAlias> = config
+            .aliases
+            .iter()
+            .map(|alias| resolve_alias(alias, &providers, variable))
+            .collect();
+        Ok(Self {
+            environment,
+            digest: digest(&config, &providers, &aliases),
+            keys: variable(names::MASTER_KEY).and_then(|text| derive_keys(&text)),
+            config,
+            providers,
+            aliases,
+            provider_status,
+        })
+    }
+
+    /// The alias of that name.
+    #[must_use]
+    pub fn alias(&self, name: &str) -> Option<&ActiveAlias> {
+        self.aliases.iter().find(|alias| alias.config.name == name)
+    }
+
+    /// The alias that a page gets when it names none: the first public one that serves chat and is active.
+    #[must_use]
+    pub fn default_alias(&self) -> Option<&ActiveAlias> {
+        self.aliases.iter().find(|alias| {
+            alias.config.public && alias.config.serves == Serves::Chat && !alias.targets.is_empty()
+        })
+    }
+
+    /// The provider of a target.
+    #[must_use]
+    pub fn provider(&self, target: &ActiveTarget) -> Option<&ActiveProvider> {
+        self.providers.get(target.provider)
+    }
+
+    /// An alias's deadlines, where it has its own, each no longer than the general ones.
+    #[must_use]
+    pub fn deadlines(&self, alias: &Alias) -> Deadlines {
+        let general = self.config.deadlines;
+        alias.deadlines.map_or(general, |own| Deadlines {
+            first_byte_ms: own.first_byte_ms.min(general.first_byte_ms),
+            idle_ms: own.idle_ms.min(general.idle_ms),
+            total_ms: own.total_ms.min(general.total_ms),
+        })
+    }
+
+    /// The price of a model in millionths of a dollar for that many tokens; `None` when no price is configured.
+    #[must_use]
+    pub fn cost_micros(&self, model: &str, input: u64, cached: u64, output: u64) -> Option<u64> {
+        let price = self
+            .config
+            .prices
+            .iter()
+            .find(|price| price.model == model)?;
+        let fresh = input.saturating_sub(cached);
+        // Dollars per million tokens are micro-dollars per token.
+        let micros = price.input * to_f64(fresh)
+            + price.cached_input.unwrap_or(price.input) * to_f64(cached)
+            + price.output * to_f64(output);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "non-negative and far below 2^53"
+        )]
+        let micros = micros.ceil() as u64;
+        Some(micros)
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "token counts stay far below 2^53"
+)]
+const fn to_f64(count: u64) -> f64 {
+    count as f64
+}
+
+/// The embedded configuration of an environment, or in `test` the one that `GATEHOUSE_CONFIG` carries.
+fn load(
+    environment: Environment,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, SettingsFault> {
+    let fault = |error: serde_json::Error| SettingsFault(format!("configuration: {error}"));
+    if environment == Environment::Test
+        && let Some(text) = variable(names::GATEHOUSE_CONFIG)
+    {
+        let config: Config = serde_json::from_str(&text).map_err(fault)?;
+        let faults = config.faults();
+        return if faults.is_empty() {
+            Ok(config)
+        } else {
+            let reasons: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            Err(SettingsFault(format!(
+                "{}: {}",
+                names::GATEHOUSE_CONFIG,
+                reasons.join("; ")
+            )))
+        };
+    }
+    // Raw values: only the environment that is used is read in full.
+    let all: BTreeMap<&str, &serde_json::value::RawValue> =
+        serde_json::from_str(EMBEDDED).map_err(fault)?;
+    let raw = all
+        .get(environment.name())
+        .ok_or_else(|| fault(serde_json::Error::custom("no such environment")))?;
+    serde_json::from_str(raw.get()).map_err(fault)
+}
+
+/// The configuration of `development` as built: what host programs such as the site's builder read.
+///
+/// # Errors
+/// Never for a library that was built: build.rs validated the text.
+pub fn embedded() -> Result<Config, SettingsFault> {
+    load(Environment::Development, &|_| None)
+}
+
+fn split_origins(text: &str) -> Result<Vec<String>, SettingsFault> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|origin| !origin.is_empty())
+        .map(|origin| {
+            if config::is_origin(origin) {
+                Ok(origin.to_owned())
+            } else {
+                Err(SettingsFault(format!(
+                    "{}: every entry must be scheme://host[:port]",
+                    names::ALLOWED_ORIGINS
+                )))
+            }
+        })
+        .collect()
+}
+
+/// The variables of which one is enough to make a provider active.
+fn activators(provider: &Provider) -> Vec<String> {
+    provider
+        .key
+        .iter()
+        .chain(&provider.base_url_var)
+        .cloned()
+        .collect()
+}
+
+fn activate(
+    provider: &Provider,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<ActiveProvider>, SettingsFault> {
+    let set = |name: &Option<String>| {
+        name.as_deref()
+            .and_then(variable)
+            .filter(|value| !value.trim().is_empty())
+    };
+    let key = set(&provider.key);
+    let named_url = set(&provider.base_url_var).or_else(|| provider.base_url.clone());
+    let active = provider.kind == ProviderKind::Builtin || key.is_some() || named_url.is_some();
+    if !active {
+        return Ok(None);
+    }
+    let base_url = named_url.unwrap_or_else(|| {
+        match provider.kind {
+            ProviderKind::Openai => OPENAI_BASE_URL,
+            ProviderKind::Anthropic => ANTHROPIC_BASE_URL,
+            ProviderKind::Builtin => "",
+        }
+        .to_owned()
+    });
+    let base_url = base_url.trim().trim_end_matches('/').to_owned();
+    if provider.kind != ProviderKind::Builtin && !config::is_base_url(&base_url) {
+        return Err(SettingsFault(format!(
+            "provider {}: its base URL must be https://, or http:// on this machine or a private network",
+            provider.name
+        )));
+    }
+    Ok(Some(ActiveProvider {
+        name: provider.name.clone(),
+        kind: provider.kind,
+        base_url,
+        key: key.map(|key| Secret::new(key.trim().to_owned())),
+    }))
+}
+
+fn resolve_alias(
+    alias: &Alias,
+    providers: &[ActiveProvider],
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> ActiveAlias {
+    let targets = alias
+        .targets
+        .iter()
+        .filter_map(|target| {
+            let provider = providers.iter().position(|p| p.name == target.provider)?;
+            let model = target
+                .model_var
+                .as_deref()
+                .and_then(variable)
+                .filter(|model| !model.trim().is_empty())
+                .or_else(|| target.model.clone())
+                .unwrap_or_default();
+            Some(ActiveTarget { provider, model })
+        })
+        .collect();
+    ActiveAlias {
+        config: alias.clone(),
+        targets,
+    }
+}
+
+fn derive_keys(text: &str) -> Option<DerivedKeys> {
+    let root: Bytes32 = from_base64url(text.trim().trim_end_matches('='))?
+        .try_into()
+        .ok()?;
+    if root == [0; DIGEST_BYTES] {
+        return None;
+    }
+    Some(DerivedKeys {
+        cookie: Secret::new(derive_key(&root, "gatehouse/v1/cookie")),
+        cache: Secret::new(derive_key(&root, "gatehouse/v1/cache")),
+        address: Secret::new(derive_key(&root, "gatehouse/v1/address")),
+    })
+}
+
+/// What a cached answer depends on beside the request: aliases, addresses and models, never keys.
+fn digest(config: &Config, providers: &[ActiveProvider], aliases: &[ActiveAlias]) -> String {
+    let mut text = serde_json::to_string(config).unwrap_or_default();
+    for provider in providers {
+        text.push_str(&provider.name);
+        text.push('\n');
+        text.push_str(&provider.base_url);
+        text.push('\n');
+    }
+    for model in aliases
+        .iter()
+        .flat_map(|alias| &alias.targets)
+        .map(|target| &target.model)
+    {
+        text.push_str(model);
+        text.push('\n');
+    }
+    hex(&sha256(text.as_bytes())).chars().take(16).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Environment, Settings, embedded, names};
+    use crate::domain::settings::config::ProviderKind;
+
+    fn with(pairs: &[(&str, &str)]) -> Settings {
+        let pairs: Vec<(String, String)> = pairs
+            .iter()
+            .map(|(a, b)| ((*a).into(), (*b).into()))
+            .collect();
+        Settings::resolve(&move |name| {
+            pairs
+                .iter()
+                .find(|(n, _)| n == name)
+                .map(|(_, v)| v.clone())
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn without_any_key_the_default_alias_is_the_built_in_answerer() {
+        let settings = with(&[]);
+        let alias = settings.default_alias().unwrap();
+        assert_eq!(alias.config.name, "site");
+        assert_eq!(
+            settings.provider(&alias.targets[0]).unwrap().kind,
+            ProviderKind::Builtin
+        );
+        assert!(settings.keys.is_none());
+    }
+
+    #[test]
+    fn a_key_alone_activates_the_public_address() {
+        let settings = with(&[("OPENAI_API_KEY", "sk-x"), ("OPENAI_MODEL", "gpt-test")]);
+        let alias = settings.default_alias().unwrap();
+        let provider = settings.provider(&alias.targets[0]).unwrap();
+        assert_eq!(provider.base_url, "https://api.openai.com/v1");
+        assert_eq!(alias.targets[0].model, "gpt-test");
+    }
+
+    #[test]
+    fn a_base_url_alone_activates_a_local_model() {
+        let settings = with(&[("OPENAI_BASE_URL", "http://127.0.0.1:11434/v1/")]);
+        let provider = &settings.providers[0];
+        assert_eq!(provider.base_url, "http://127.0.0.1:11434/v1");
+        assert!(provider.key.is_none());
+    }
+
+    #[test]
+    fn plain_http_to_the_internet_is_refused() {
+        let refused = Settings::resolve(&|name| {
+            (name == "OPENAI_BASE_URL").then(|| "http://api.example.org/v1".into())
+        });
+        assert!(refused.is_err_and(|fault| fault.0.contains("openai")));
+    }
+
+    #[test]
+    fn an_unknown_environment_is_production() {
+        assert_eq!(
+            Environment::from_name(Some("prod")),
+            Environment::Production
+        );
+        assert_eq!(Environment::from_name(None), Environment::Production);
+    }
+
+    #[test]
+    fn a_whole_configuration_is_taken_in_test_alone_and_validated() {
+        let mut config = embedded().unwrap();
+        config.site.title = "Replaced".into();
+        let text = serde_json::to_string(&config).unwrap();
+        let test = with(&[
+            (names::ENVIRONMENT, "test"),
+            (names::GATEHOUSE_CONFIG, &text),
+        ]);
+        assert_eq!(test.config.site.title, "Replaced");
+        let production = with(&[
+            (names::ENVIRONMENT, "production"),
+            (names::GATEHOUSE_CONFIG, &text),
+        ]);
+        assert_ne!(production.config.site.title, "Replaced");
+
+        config.aliases[0].targets[0].provider = "nobody".into();
+        let text = serde_json::to_string(&config).unwrap();
+        let refused = Settings::resolve(&|name| match name {
+            names::ENVIRONMENT => Some("test".into()),
+            names::GATEHOUSE_CONFIG => Some(text.clone()),
+            _ => None,
+        });
+        assert!(refused.is_err_and(|fault| fault.0.contains("alias[0].target[0].provider")));
+    }
+
+    #[test]
+    fn the_master_key_must_be_32_bytes() {
+        assert!(with(&[(names::MASTER_KEY, "c2hvcnQ")]).keys.is_none());
+        assert!(
+            with(&[(names::MASTER_KEY, &format!("{}A", "B".repeat(42)))])
+                .keys
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn the_digest_follows_models_and_never_keys() {
+        let a = with(&[("OPENAI_API_KEY", "sk-x")]);
+        let b = with(&[("OPENAI_API_KEY", "sk-y")]);
+        let c = with(&[("OPENAI_API_KEY", "sk-x"), ("OPENAI_MODEL", "other")]);
+        assert_eq!(a.digest, b.digest);
+        assert_ne!(a.digest, c.digest);
+    }
+}

@@ -1,0 +1,55 @@
+//! Every binding, variable and secret name, once. A test compares them with wrangler.toml and the docs.
+
+/// Static assets: the site that `gatehouse-site` wrote.
+pub const ASSETS: &str = "ASSETS";
+/// KV namespace of the answer cache.
+pub const CACHE: &str = "CACHE";
+/// R2 bucket of the documents.
+pub const DOCUMENTS: &str = "DOCUMENTS";
+/// Durable Object: limits of one network.
+pub const LIMITER: &str = "LIMITER";
+/// Durable Object: budgets and quotas of a key, alias, tenant or the whole site.
+pub const LEDGER: &str = "LEDGER";
+/// Durable Object: what one principal owns.
+pub const OWNER: &str = "OWNER";
+/// Durable Object: a running answer.
+pub const STREAM: &str = "STREAM";
+/// Durable Object: health of one provider target.
+pub const TARGET: &str = "TARGET";
+/// Durable Object: key versions.
+pub const KEYRING: &str = "KEYRING";
+/// Durable Object: the append-only log.
+pub const AUDIT_LOG: &str = "AUDIT_LOG";
+/// Durable Object: background work.
+pub const JOBS: &str = "JOBS";
+/// Durable Object: where every object that must be found again is registered.
+pub const DIRECTORY: &str = "DIRECTORY";
+
+/// Bindings that are not Durable Objects.
+pub const STORES: [&str; 3] = [ASSETS, CACHE, DOCUMENTS];
+
+/// Durable Object bindings and their classes. The set is whole from the first version on, because a new class is a
+/// migration that cannot be rolled out gradually.
+pub const OBJECTS: [(&str, &str); 9] = [
+    (LIMITER, "Limiter"),
+    (LEDGER, "Ledger"),
+    (OWNER, "Owner"),
+    (STREAM, "Stream"),
+    (TARGET, "Target"),
+    (KEYRING, "Keyring"),
+    (AUDIT_LOG, "AuditLog"),
+    (JOBS, "Jobs"),
+    (DIRECTORY, "Directory"),
+];
+
+/// Variable: which environment this is (`development`, `staging`, `production`, `test`).
+pub const ENVIRONMENT: &str = "ENVIRONMENT";
+/// Variable: comma-separated origins that replace `[server] allowed_origins`.
+pub const ALLOWED_ORIGINS: &str = "ALLOWED_ORIGINS";
+/// Variable: a whole configuration as JSON; read in environment `test` alone.
+pub const GATEHOUSE_CONFIG: &str = "GATEHOUSE_CONFIG";
+/// Secret: 32 random bytes in base64url, the root of cookie, cache and address keys.
+pub const MASTER_KEY: &str = "MASTER_KEY";
+
+/// Variables and secrets that the code itself reads; providers and targets name further ones in gatehouse.toml.
+pub const VARIABLES: [&str; 4] = [ENVIRONMENT, ALLOWED_ORIGINS, GATEHOUSE_CONFIG, MASTER_KEY];
