@@ -1,0 +1,434 @@
+//! Documents: create, list, get, content, delete, and the sweep that removes what is over.
+//!
+//! A document exists from the moment its owner's object says so and until it says otherwise; blobs are written before
+//! that and removed after it. Whatever fails on the way leaves rows that the sweep finds, because the owner was
+//! registered in the directory first, and quota entries that end by themselves.
+
+mod sweep;
+mod upload;
+
+pub use sweep::{Swept, sweep};
+pub use upload::{create, create_in_segments};
+
+use super::gate::Caller;
+use super::port::{BlobPart, Class, Port, PortFault, call, storage_refusal};
+use super::reply::{Body, Reply};
+use super::request::Head;
+use crate::base::digest::hex;
+use crate::base::errors::{Code, Refusal};
+use crate::base::headers::API_SECURITY_POLICY;
+use crate::base::ids::ID_BYTES;
+use crate::base::time::Millis;
+use crate::domain::documents::content_type::attachment;
+use crate::domain::documents::directory::{self, DOCUMENT_OWNERS, Directory};
+use crate::domain::documents::manifest::{Document, Purpose, is_document_id, segment_key};
+use crate::domain::documents::owner::{self, Order, OwnerDocuments, Purge};
+use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, network_ledger};
+use crate::domain::documents::range::{self, Selection};
+use crate::domain::documents::wire::{self, Shape};
+use crate::domain::identity::{Principal, same_site};
+
+/// Longest page of a list in OpenAI's dialect, and its length when none is given.
+const OPENAI_PAGE: u32 = 10_000;
+/// Longest page of a list in Anthropic's dialect.
+const ANTHROPIC_PAGE: u32 = 1_000;
+/// Length of a page in Anthropic's dialect when none is given.
+const ANTHROPIC_DEFAULT_PAGE: u32 = 20;
+
+/// Lists the caller's documents.
+///
+/// | # | step | refusal |
+/// |---|---|---|
+/// | 1 | the request comes from this site | 403 |
+/// | 2 | query → page | 400 |
+/// | 3 | the owner's rows; who is not known owns nothing | 503 |
+///
+/// # Errors
+/// As the table says.
+pub async fn list<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Reply<P>, Refusal> {
+    // 1
+    own_site(head)?;
+
+    // 2
+    let shape = shape(head);
+    let page = match shape {
+        Shape::OpenAi => openai_page(head)?,
+        Shape::Anthropic => anthropic_page(head)?,
+    };
+
+    // 3
+    let (documents, has_more) = match visitor_id(caller) {
+        None => (Vec::new(), false),
+        Some(id) => match ask_owner(port, id, &page.command).await {
+            Ok(owner::Reply::Page {
+                documents,
+                has_more,
+            }) => (documents, has_more),
+            other => return Err(unexpected(other)),
+        },
+    };
+    let documents: Vec<Document> = if page.backwards {
+        documents.into_iter().rev().collect()
+    } else {
+        documents
+    };
+    Ok(Reply::json(200, wire::list(&documents, has_more, shape)))
+}
+
+/// Describes one document.
+///
+/// # Errors
+/// 403 when another site asks, 404 for everything that is not the caller's, 503 when the store does not answer.
+pub async fn get<P: Port>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    id: &str,
+) -> Result<Reply<P>, Refusal> {
+    own_site(head)?;
+    let document = find(port, caller, id).await?;
+    Ok(Reply::json(200, wire::file(&document, shape(head))))
+}
+
+/// Sends a document's content.
+///
+/// | # | step | refusal |
+/// |---|---|---|
+/// | 1 | the request comes from this site | 403 |
+/// | 2 | the document | 404, 503 |
+/// | 3 | the caller has it already: 304 | – |
+/// | 4 | which bytes | 416 |
+/// | 5 | they are sent as they are read | 500, 503 |
+///
+/// # Errors
+/// As the table says.
+pub async fn content<P: Port>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    id: &str,
+) -> Result<Reply<P>, Refusal> {
+    // 1
+    own_site(head)?;
+
+    // 2
+    let document = find(port, caller, id).await?;
+    let etag = range::etag(&document.sha256);
+
+    // 3
+    if range::not_modified(head.if_none_match.as_deref(), &etag) {
+        return Ok(Reply::status(304).headers(content_headers(&document, &etag)));
+    }
+
+    // 4: only GET knows ranges (RFC 9110 §14.2).
+    let is_head = head.method == "HEAD";
+    let asked = head.range.as_deref().filter(|_| !is_head);
+    let selection = range::select(asked, head.if_range.as_deref(), &etag, document.bytes);
+    let (status, first, last) = match selection {
+        Selection::Whole => (200, 0, document.bytes.saturating_sub(1)),
+        Selection::Part { first, last } => (206, first, last),
+        Selection::Unsatisfiable => {
+            let mut refusal = Refusal::new(Code::RangeNotSatisfiable)
+                .detail(format!("The document has {} bytes.", document.bytes));
+            let range = range::content_range_unsatisfied(document.bytes);
+            refusal.limits.push(("content-range", range));
+            return Err(refusal);
+        }
+    };
+    let length = last.saturating_sub(first).saturating_add(1);
+    let mut reply = Reply::status(status)
+        .headers(content_headers(&document, &etag))
+        .header("content-type", document.content_type.clone())
+        .header("content-length", length.to_string());
+    if status == 206 {
+        reply = reply.header(
+            "content-range",
+            range::content_range(first, last, document.bytes),
+        );
+    }
+
+    // 5
+    if !is_head {
+        reply.body = Body::Stream(open(port, caller, &document, first, last).await?);
+    }
+    Ok(reply)
+}
+
+/// Deletes a document.
+///
+/// | # | step | refusal |
+/// |---|---|---|
+/// | 1 | the request comes from this site | 403 |
+/// | 2 | the owner is due for a visit, should this stop half-way | 503 |
+/// | 3 | the owner's row: from here on the document is gone | 404, 503 |
+/// | 4 | blobs and quota; what fails here is left to the sweep | – |
+///
+/// # Errors
+/// As the table says.
+pub async fn delete<P: Port>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    id: &str,
+) -> Result<Reply<P>, Refusal> {
+    // 1
+    own_site(head)?;
+    let owner = visitor_id(caller)
+        .filter(|_| is_document_id(id))
+        .ok_or_else(not_found)?;
+
+    // 2
+    register(port, owner, port.now())
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
+
+    // 3
+    let command = owner::Command::Delete { id: id.to_owned() };
+    let purges = match ask_owner(port, owner, &command).await {
+        Ok(owner::Reply::Purge { purges, .. }) => purges,
+        other => return Err(unexpected(other)),
+    };
+
+    // 4
+    let mut reply = Reply::json(200, wire::deleted(id, shape(head)));
+    if let Err(fault) = purge(port, owner, &purges).await {
+        reply.outcome.cause = Some(format!("left to the sweep: {}", fault.0));
+    }
+    Ok(reply)
+}
+
+// === what the stories share ===
+
+/// Documents are for pages of this site alone: reads as well as writes.
+fn own_site(head: &Head) -> Result<(), Refusal> {
+    same_site(
+        head.origin.as_deref(),
+        head.fetch_site.as_deref(),
+        &head.own_origin,
+    )
+}
+
+fn shape(head: &Head) -> Shape {
+    if head.anthropic_version.is_some() {
+        Shape::Anthropic
+    } else {
+        Shape::OpenAi
+    }
+}
+
+fn visitor_id(caller: &Caller) -> Option<&str> {
+    match &caller.principal {
+        Principal::Visitor { id, .. } => Some(id),
+        Principal::Anonymous => None,
+    }
+}
+
+/// The same for what never was, what is gone and what is somebody else's.
+fn not_found() -> Refusal {
+    Refusal::new(Code::DocumentNotFound)
+}
+
+async fn find<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Document, Refusal> {
+    let owner = visitor_id(caller)
+        .filter(|_| is_document_id(id))
+        .ok_or_else(not_found)?;
+    let command = owner::Command::Get { id: id.to_owned() };
+    match ask_owner(port, owner, &command).await {
+        Ok(owner::Reply::Found { document }) => Ok(document),
+        other => Err(unexpected(other)),
+    }
+}
+
+/// Opens the bytes from `first` to `last`.
+async fn open<P: Port>(
+    port: &P,
+    caller: &Caller,
+    document: &Document,
+    first: u64,
+    last: u64,
+) -> Result<P::Stream, Refusal> {
+    let part = |piece: crate::domain::documents::manifest::Piece| BlobPart {
+        key: segment_key(&document.owner, &document.id, piece.segment),
+        offset: piece.offset,
+        length: piece.length,
+    };
+    let parts = document.pieces(first, last).into_iter().map(part).collect();
+    let stream = port
+        .blob_stream(parts)
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
+    match stream {
+        Some(stream) => Ok(stream),
+        None => {
+            // Deleted since it was looked up, or damaged: the owner knows.
+            find(port, caller, &document.id).await?;
+            Err(Refusal::new(Code::Integrity)
+                .cause(format!("{}: a segment is missing", document.id)))
+        }
+    }
+}
+
+/// What stands on every answer about content. The caller's cache must ask each time, since a document can be deleted.
+fn content_headers(document: &Document, etag: &str) -> [(&'static str, String); 6] {
+    [
+        ("etag", etag.to_owned()),
+        ("cache-control", "private, no-cache".to_owned()),
+        ("content-disposition", attachment(&document.filename)),
+        ("content-security-policy", API_SECURITY_POLICY.to_owned()),
+        ("cross-origin-resource-policy", "same-origin".to_owned()),
+        ("accept-ranges", "bytes".to_owned()),
+    ]
+}
+
+// === pages of a list ===
+
+struct Page {
+    command: owner::Command,
+    /// The page was read from its end.
+    backwards: bool,
+}
+
+fn openai_page(head: &Head) -> Result<Page, Refusal> {
+    let order = match head.query_value("order").as_deref() {
+        None | Some("desc") => Order::Descending,
+        Some("asc") => Order::Ascending,
+        Some(_) => return Err(invalid("order", "Use asc or desc.")),
+    };
+    let purpose = match head.query_value("purpose") {
+        None => None,
+        Some(name) => {
+            let purpose = Purpose::from_name(&name);
+            let words = || {
+                format!(
+                    "Use one of {}.",
+                    Purpose::ALL.map(Purpose::as_str).join(", ")
+                )
+            };
+            Some(purpose.ok_or_else(|| invalid("purpose", &words()))?)
+        }
+    };
+    Ok(Page {
+        command: owner::Command::List {
+            after: cursor(head, "after")?,
+            limit: page_length(head, OPENAI_PAGE, OPENAI_PAGE)?,
+            order,
+            purpose,
+        },
+        backwards: false,
+    })
+}
+
+/// Newest first; `before_id` asks for the page that ends right before that id.
+fn anthropic_page(head: &Head) -> Result<Page, Refusal> {
+    let (after, before) = (cursor(head, "after_id")?, cursor(head, "before_id")?);
+    if after.is_some() && before.is_some() {
+        return Err(invalid("before_id", "Use after_id or before_id, not both."));
+    }
+    let backwards = before.is_some();
+    Ok(Page {
+        command: owner::Command::List {
+            after: before.or(after),
+            limit: page_length(head, ANTHROPIC_DEFAULT_PAGE, ANTHROPIC_PAGE)?,
+            order: if backwards {
+                Order::Ascending
+            } else {
+                Order::Descending
+            },
+            purpose: None,
+        },
+        backwards,
+    })
+}
+
+fn page_length(head: &Head, default: u32, most: u32) -> Result<u32, Refusal> {
+    match head.query_value("limit") {
+        None => Ok(default),
+        Some(text) => {
+            let limit = text.parse().ok().filter(|limit| (1..=most).contains(limit));
+            limit.ok_or_else(|| invalid("limit", &format!("Use a number from 1 to {most}.")))
+        }
+    }
+}
+
+fn cursor(head: &Head, name: &str) -> Result<Option<String>, Refusal> {
+    match head.query_value(name) {
+        Some(id) if !is_document_id(&id) => Err(invalid(name, "Use the id of a document.")),
+        given => Ok(given),
+    }
+}
+
+fn invalid(param: &str, detail: &str) -> Refusal {
+    Refusal::new(Code::InvalidParameter)
+        .param(param)
+        .detail(detail)
+}
+
+// === the objects ===
+
+async fn ask_owner(
+    port: &impl Port,
+    owner: &str,
+    command: &owner::Command,
+) -> Result<owner::Reply, PortFault> {
+    call::<OwnerDocuments>(port, Class::Owner, owner, command).await
+}
+
+/// What an owner's reply means that is not the one hoped for.
+fn unexpected(reply: Result<owner::Reply, PortFault>) -> Refusal {
+    match reply {
+        Ok(owner::Reply::NotFound) => not_found(),
+        Ok(other) => Refusal::new(Code::Internal).cause(format!("the owner answered {other:?}")),
+        Err(fault) => storage_refusal(&fault),
+    }
+}
+
+/// Sees to it that the sweep will visit this owner at `due`, whatever happens until then.
+async fn register(port: &impl Port, owner: &str, due: Millis) -> Result<(), PortFault> {
+    let command = directory::Command::Register {
+        owner: owner.to_owned(),
+        due,
+        mark: hex(&port.random::<ID_BYTES>()),
+    };
+    call::<Directory>(port, Class::Directory, DOCUMENT_OWNERS, &command)
+        .await
+        .map(drop)
+}
+
+/// Removes what documents leave behind that are gone for their owner: blobs, then quota, then the rows themselves. May
+/// be repeated at any point.
+async fn purge(port: &impl Port, owner: &str, purges: &[Purge]) -> Result<(), PortFault> {
+    /// R2 deletes at most 1,000 keys at once.
+    const KEYS_AT_ONCE: usize = 1_000;
+
+    let keys: Vec<String> = purges.iter().flat_map(Purge::keys).collect();
+    for keys in keys.chunks(KEYS_AT_ONCE) {
+        port.blob_delete(keys).await?;
+    }
+    let mut networks: Vec<&str> = purges.iter().map(|purge| purge.network.as_str()).collect();
+    networks.sort_unstable();
+    networks.dedup();
+    for network in networks {
+        let ids = purges
+            .iter()
+            .filter(|purge| purge.network == network)
+            .map(|purge| purge.id.clone())
+            .collect();
+        release(port, &network_ledger(network), ids).await?;
+    }
+    let ids: Vec<String> = purges.iter().map(|purge| purge.id.clone()).collect();
+    release(port, SITE_LEDGER, ids.clone()).await?;
+    ask_owner(port, owner, &owner::Command::Purged { ids })
+        .await
+        .map(drop)
+}
+
+async fn release(port: &impl Port, ledger: &str, ids: Vec<String>) -> Result<(), PortFault> {
+    call::<Ledger>(
+        port,
+        Class::Ledger,
+        ledger,
+        &quota::Command::Release { ids },
+    )
+    .await
+    .map(drop)
+}

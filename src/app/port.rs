@@ -1,0 +1,243 @@
+//! The port: everything a story may ask of the world. `edge` implements it over Cloudflare, the tests over a fake that
+//! can fail before and after persisting.
+
+use std::rc::Rc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::base::errors::{Code, Refusal};
+use crate::base::machine::Machine;
+use crate::base::time::Millis;
+use crate::domain::answer::Index;
+use crate::domain::llm::observe::{Observation, Observer};
+use crate::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
+use crate::domain::settings::Settings;
+use crate::domain::settings::config::Deadlines;
+use crate::domain::settings::names;
+use crate::domain::telemetry::LogLine;
+
+/// The platform failed: a store or an object could not be reached or refused. The text is for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortFault(pub String);
+
+/// A kind of Durable Object that keeps a [`Machine`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// Limits of one network.
+    Limiter,
+    /// Quotas of a network or of the site.
+    Ledger,
+    /// What one principal owns.
+    Owner,
+    /// Which objects exist.
+    Directory,
+}
+
+impl Class {
+    /// The binding.
+    #[must_use]
+    pub const fn binding(self) -> &'static str {
+        match self {
+            Self::Limiter => names::LIMITER,
+            Self::Ledger => names::LEDGER,
+            Self::Owner => names::OWNER,
+            Self::Directory => names::DIRECTORY,
+        }
+    }
+}
+
+/// A piece of a blob, to be sent as part of a longer body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlobPart {
+    /// The blob's key.
+    pub key: String,
+    /// First byte.
+    pub offset: u64,
+    /// Number of bytes.
+    pub length: u64,
+}
+
+/// A request body that arrives in pieces.
+#[expect(
+    async_fn_in_trait,
+    reason = "the Worker is single-threaded: futures need not be Send"
+)]
+pub trait ByteSource {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// The connection broke: what was read so far is not the whole body.
+    async fn next(&mut self) -> Option<Result<Vec<u8>, PortFault>>;
+
+    /// The whole body, at most `cap` bytes.
+    ///
+    /// # Errors
+    /// The body is larger, or the connection broke.
+    async fn whole(&mut self, cap: u64) -> Result<Vec<u8>, BodyFault> {
+        let mut whole = Vec::new();
+        while let Some(piece) = self.next().await {
+            let piece = piece.map_err(|_| BodyFault::Cut)?;
+            if whole.len().saturating_add(piece.len()) as u64 > cap {
+                return Err(BodyFault::TooLarge);
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(whole)
+    }
+}
+
+/// Why a request body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    /// Over the cap.
+    TooLarge,
+    /// The connection broke.
+    Cut,
+}
+
+/// How the relay of a streamed answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayEnd {
+    /// The upstream ended, with or without its end marker.
+    Ended,
+    /// The upstream's connection broke.
+    Broken,
+    /// Nothing came for the idle deadline.
+    Stalled,
+    /// The total deadline passed.
+    Overran,
+    /// The client went away; the upstream was aborted.
+    ClientGone,
+}
+
+/// A first piece was read before anything was promised to the client.
+pub enum FirstByte<S> {
+    /// The body began; the stream yields it whole, from its first byte.
+    Began(S),
+    /// The body ended without a byte.
+    Empty,
+    /// Nothing came in time; the upstream was aborted.
+    TimedOut,
+    /// The connection broke.
+    Broken(String),
+}
+
+/// The world, as the stories see it.
+#[expect(
+    async_fn_in_trait,
+    reason = "the Worker is single-threaded: futures need not be Send"
+)]
+pub trait Port: Clone + 'static {
+    /// A body in the platform's own form, which passes through without being copied.
+    type Stream: 'static;
+
+    /// The settings of this isolate.
+    fn settings(&self) -> &Settings;
+
+    /// The current time.
+    fn now(&self) -> Millis;
+
+    /// Random bytes from the platform's generator.
+    fn random<const N: usize>(&self) -> [u8; N];
+
+    /// Sends a command to a Durable Object and waits for the reply, both as JSON.
+    async fn object(&self, class: Class, name: &str, command: String) -> Result<String, PortFault>;
+
+    /// Reads a cache entry and its age-independent bytes.
+    async fn cache_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault>;
+
+    /// Writes a cache entry that expires after `ttl_seconds` (at least 60).
+    async fn cache_put(&self, key: &str, value: Vec<u8>, ttl_seconds: u64)
+    -> Result<(), PortFault>;
+
+    /// Reads a static asset by path.
+    async fn asset(&self, path: &str) -> Result<Option<Vec<u8>>, PortFault>;
+
+    /// The search index of the site's own pages, read once for each isolate.
+    async fn site_index(&self) -> Result<Rc<Index>, PortFault>;
+
+    /// Writes a blob whole.
+    async fn blob_put(&self, key: &str, bytes: Vec<u8>) -> Result<(), PortFault>;
+
+    /// Removes blobs; one that does not exist is no error.
+    async fn blob_delete(&self, keys: &[String]) -> Result<(), PortFault>;
+
+    /// A body made of pieces of blobs, in order, fetched as the client reads. `None` when a blob is missing at the start.
+    async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Option<Self::Stream>, PortFault>;
+
+    /// Sends a request upstream and waits for the head of its answer, at most `deadline`. Redirects are not followed.
+    async fn send(
+        &self,
+        request: UpstreamRequest<'_>,
+        deadline: Millis,
+    ) -> Result<(UpstreamHead, Option<Self::Stream>), UpstreamFault>;
+
+    /// Reads a body whole: at most `cap` bytes (after decompression), at most `deadline`.
+    async fn read(
+        &self,
+        body: Self::Stream,
+        cap: u64,
+        deadline: Millis,
+    ) -> Result<Vec<u8>, UpstreamFault>;
+
+    /// Waits for the first byte of a body, at most `deadline`.
+    async fn first_byte(&self, body: Self::Stream, deadline: Millis) -> FirstByte<Self::Stream>;
+
+    /// Passes a streamed answer to the client byte for byte, while `observer` sees what passes a few times a second.
+    /// The future ends when the stream does and must be driven to its end after the answer was returned: it writes what
+    /// `closing` makes of the end (an in-band error, or nothing) and closes the client's side.
+    fn relay(
+        &self,
+        body: Self::Stream,
+        observer: Observer,
+        deadlines: Deadlines,
+        closing: Box<dyn FnOnce(RelayEnd, &Observation) -> Option<Vec<u8>>>,
+    ) -> (
+        Self::Stream,
+        impl Future<Output = (RelayEnd, Observation)> + 'static,
+    );
+
+    /// A small bounded memory of this isolate, for hot cache entries.
+    fn memory_get(&self, key: &str) -> Option<Vec<u8>>;
+
+    /// Remembers an entry in the isolate until `expires`.
+    fn memory_put(&self, key: &str, value: &[u8], expires: Millis);
+
+    /// Which of the bindings are there, by name.
+    fn bindings(&self) -> Vec<(&'static str, bool)>;
+
+    /// Writes the log line.
+    fn log(&self, line: &LogLine);
+}
+
+/// Sends a typed command to the object of that class and name.
+///
+/// # Errors
+/// The object could not be reached, or answered something that is not a reply.
+pub async fn call<M: Machine>(
+    port: &impl Port,
+    class: Class,
+    name: &str,
+    command: &M::Command,
+) -> Result<M::Reply, PortFault> {
+    let command = to_json(command)?;
+    let reply = port.object(class, name, command).await?;
+    from_json(&reply)
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<String, PortFault> {
+    serde_json::to_string(value).map_err(|error| PortFault(error.to_string()))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, PortFault> {
+    serde_json::from_str(text).map_err(|error| PortFault(error.to_string()))
+}
+
+/// A store that failed, as the caller sees it.
+#[must_use]
+pub fn storage_refusal(fault: &PortFault) -> Refusal {
+    Refusal::new(Code::StorageUnavailable)
+        .wait(Millis::from_secs(2))
+        .cause(fault.0.clone())
+}

@@ -1,0 +1,117 @@
+//! A [`Refusal`] → an answer, in the caller's dialect. The only place where errors become responses.
+
+use serde_json::json;
+
+use super::port::Port;
+use super::reply::{Outcome, Reply};
+use super::request::Head;
+use crate::app::ask;
+use crate::base::errors::{Code, Entry, Refusal, Text};
+use crate::domain::limits::headers::retry;
+use crate::domain::llm::Protocol;
+use crate::domain::llm::render::error_object;
+use crate::domain::route::Dialect;
+
+/// Renders a refusal.
+pub async fn refuse<P: Port>(
+    port: &P,
+    head: &Head,
+    dialect: Dialect,
+    refusal: &Refusal,
+    request_id: &str,
+) -> Reply<P> {
+    let entry = refusal.code.entry();
+    let text = language(head, entry);
+    let reply = match dialect {
+        Dialect::OpenAi => json_error(Protocol::OpenAi, refusal, text, request_id),
+        Dialect::Anthropic => json_error(Protocol::Anthropic, refusal, text, request_id),
+        Dialect::Problem => problem(head, refusal, text, request_id),
+        Dialect::Page => ask::error_page(port, head, refusal, text, request_id).await,
+    };
+    let mut reply = reply
+        .headers(wait_headers(refusal))
+        .headers(refusal.limits.clone());
+    if let Some(allow) = refusal.allow {
+        reply = reply.header("allow", allow);
+    }
+    reply.outcome = Outcome {
+        code: Some(refusal.code),
+        cause: refusal.cause.clone(),
+        ..Outcome::default()
+    };
+    reply
+}
+
+/// The catalogue's text in the language that the caller prefers.
+#[must_use]
+pub fn language(head: &Head, entry: &'static Entry) -> &'static Text {
+    if prefers_chinese(head) {
+        &entry.zh
+    } else {
+        &entry.en
+    }
+}
+
+/// Does the caller's first language happen to be Chinese?
+#[must_use]
+pub fn prefers_chinese(head: &Head) -> bool {
+    head.accept_language
+        .as_deref()
+        .and_then(|header| header.split([',', ';', '-']).next())
+        .is_some_and(|first| first.trim().eq_ignore_ascii_case("zh"))
+}
+
+fn json_error<P: Port>(
+    protocol: Protocol,
+    refusal: &Refusal,
+    text: &Text,
+    request_id: &str,
+) -> Reply<P> {
+    let status = refusal.code.entry().status;
+    Reply::json(
+        status,
+        error_object(protocol, refusal, text, request_id).to_string(),
+    )
+}
+
+/// RFC 9457 problem details.
+fn problem<P: Port>(head: &Head, refusal: &Refusal, text: &Text, request_id: &str) -> Reply<P> {
+    let entry = refusal.code.entry();
+    let body = json!({
+        "type": format!("{}/docs/errors/{}", head.own_origin, entry.code),
+        "title": text.title,
+        "status": entry.status,
+        "detail": refusal.detail.as_deref().unwrap_or(text.fix),
+        "code": entry.code,
+        "fix": text.fix,
+        "param": refusal.param,
+        "request_id": request_id,
+        "retryable": entry.retryable,
+        "retry_after_ms": refusal.wait.map(|wait| wait.0),
+        "violated_policies": refusal.policies,
+    });
+    Reply::status(entry.status)
+        .header("content-type", "application/problem+json")
+        .header("cache-control", "no-store")
+        .bytes(body.to_string())
+}
+
+/// `Retry-After` and its relatives; what cannot succeed by waiting tells SDKs not to retry by themselves.
+fn wait_headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
+    let mut headers = refusal.wait.map(retry).unwrap_or_default();
+    if !refusal.code.entry().retryable {
+        headers.push(("x-should-retry", "false".to_owned()));
+    }
+    headers
+}
+
+/// The answer when everything else failed: no story, no settings.
+#[must_use]
+pub fn last_resort<P: Port>(code: Code, request_id: &str, cause: &str) -> Reply<P> {
+    let refusal = Refusal::new(code).cause(cause);
+    let head = Head::default();
+    let mut reply: Reply<P> = problem(&head, &refusal, &code.entry().en, request_id);
+    reply.outcome.code = Some(code);
+    reply.outcome.cause = Some(cause.to_owned());
+    reply
+}

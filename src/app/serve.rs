@@ -1,0 +1,260 @@
+//! From a request to an answer: route, caller, story, and what stands on every answer.
+
+use super::gate::{self, Caller, origin_allowed};
+use super::port::{ByteSource, Port};
+use super::record::Record;
+use super::refuse::refuse;
+use super::reply::{Body, Reply};
+use super::request::Head;
+use super::{ask, chat, documents, embeddings, models, operations};
+use crate::base::errors::{Code, Refusal};
+use crate::base::headers::{API_SECURITY_POLICY, CORS_EXPOSED_HEADERS, SECURITY_HEADERS};
+use crate::base::ids::{acceptable_request_id, prefixed};
+use crate::domain::llm::Protocol;
+use crate::domain::route::{Dialect, Route, route};
+use crate::domain::settings::config::LimitClass;
+use crate::domain::telemetry::Trace;
+
+/// Largest sum of header names and values, in bytes: what Cloudflare's edge accepts is 32 KiB (32 × 1024).
+const MAX_HEADER_BYTES: usize = 32_768;
+
+/// Answers a request.
+///
+/// | # | step | refusal |
+/// |---|---|---|
+/// | 1 | request id and trace | – |
+/// | 2 | method and path → [`Route`] | 404, 405, 431 |
+/// | 3 | preflight: answered here | – |
+/// | 4 | operator's lists, origin, credential → [`Caller`] | 401, 403 |
+/// | 5 | the route's story, which admits by itself once it knows what the request costs | any |
+/// | 6 | a refusal → the caller's dialect | – |
+/// | 7 | headers of every answer, log line | – |
+pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) -> Reply<P> {
+    // 1
+    let request_id = match &head.request_id {
+        Some(given) if acceptable_request_id(given) => given.clone(),
+        _ => prefixed("req", &port.random()),
+    };
+    let trace = Trace::begin(head.traceparent.as_deref(), &port.random());
+    let dialect = head.dialect();
+
+    // 2 to 5
+    let mut label = "unknown";
+    let mut known: Option<Caller> = None;
+    let told = async {
+        if head.header_bytes > MAX_HEADER_BYTES {
+            return Err(Refusal::new(Code::HeadersTooLarge));
+        }
+        let route = route(&head.method, &head.path)?;
+        label = route.label();
+        match route {
+            Route::Preflight => return Ok(preflight(port, &head)),
+            Route::Health => return Ok(operations::health()),
+            Route::Ready => return Ok(operations::ready(port).await),
+            _ => {}
+        }
+        let caller = &*known.insert(
+            gate::caller(port, &head, &request_id)
+                .map_err(|refusal| on_documents(&route, refusal))?,
+        );
+        story(port, caller, &head, &mut body, route).await
+    };
+    let told = told.await;
+
+    // 6
+    let reply = match told {
+        Ok(reply) => reply,
+        Err(refusal) => refuse(port, &head, dialect, &refusal, &request_id).await,
+    };
+
+    // 7
+    let reply = finish(port, &head, dialect, reply, &request_id, &trace);
+    let record = Record::new(
+        &head,
+        label,
+        known.as_ref(),
+        &request_id,
+        &trace,
+        reply.status,
+        port.now(),
+    );
+    recorded(port, reply, record)
+}
+
+/// The route's story.
+async fn story<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+    route: Route,
+) -> Result<Reply<P>, Refusal> {
+    match route {
+        Route::ChatCompletions => chat::chat(port, caller, head, body, Protocol::OpenAi).await,
+        Route::Messages => chat::chat(port, caller, head, body, Protocol::Anthropic).await,
+        Route::Embeddings => embeddings::embeddings(port, caller, head, body).await,
+        Route::Ask => ask::ask(port, caller, head, body).await,
+        Route::Models => {
+            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            Ok(models::list(port, head).headers(limits))
+        }
+        Route::Model(id) => {
+            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            Ok(models::get(port, head, &id)?.headers(limits))
+        }
+        Route::FilesList => {
+            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            Ok(documents::list(port, caller, head).await?.headers(limits))
+        }
+        Route::FileGet(id) => {
+            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            Ok(documents::get(port, caller, head, &id)
+                .await?
+                .headers(limits))
+        }
+        Route::FileContent(id) => {
+            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            Ok(documents::content(port, caller, head, &id)
+                .await?
+                .headers(limits))
+        }
+        Route::FilesCreate => {
+            let limits = gate::admit(port, caller, LimitClass::Upload).await?;
+            Ok(documents::create(port, caller, head, body)
+                .await?
+                .headers(limits))
+        }
+        Route::FileDelete(id) => {
+            let limits = gate::admit(port, caller, LimitClass::Upload).await?;
+            Ok(documents::delete(port, caller, head, &id)
+                .await?
+                .headers(limits))
+        }
+        Route::Preflight | Route::Health | Route::Ready => Err(Refusal::new(Code::NotFound)),
+    }
+}
+
+/// A foreign page that reaches for documents is told so in those words.
+fn on_documents(route: &Route, refusal: Refusal) -> Refusal {
+    if route.is_documents() && refusal.code == Code::OriginNotAllowed {
+        Refusal::new(Code::CrossSiteRefused)
+    } else {
+        refusal
+    }
+}
+
+/// A CORS preflight (Fetch §4.8). An origin that is not allowed gets an answer without the headers that would let its
+/// page go on. The requested header names are given back: what is not known is not read anyway.
+fn preflight<P: Port>(port: &P, head: &Head) -> Reply<P> {
+    let reply = Reply::status(204).header("cache-control", "no-store");
+    let allowed = head
+        .origin
+        .as_deref()
+        .is_some_and(|origin| origin_allowed(port, head, origin));
+    if !allowed || head.cors_method.is_none() {
+        return reply;
+    }
+    reply
+        .header("access-control-allow-methods", "GET, HEAD, POST, DELETE")
+        .header(
+            "access-control-allow-headers",
+            requested_headers(head.cors_headers.as_deref()),
+        )
+        // Two hours: the longest that Chromium honours.
+        .header("access-control-max-age", "7200")
+}
+
+/// Most header names that a preflight gets back.
+const MAX_CORS_HEADERS: usize = 64;
+
+fn requested_headers(asked: Option<&str>) -> String {
+    let is_token = |name: &&str| {
+        (1..=64).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    let names: Vec<&str> = asked
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(is_token)
+        .take(MAX_CORS_HEADERS)
+        .collect();
+    names.join(", ")
+}
+
+/// What stands on every answer, refusals included.
+fn finish<P: Port>(
+    port: &P,
+    head: &Head,
+    dialect: Dialect,
+    reply: Reply<P>,
+    request_id: &str,
+    trace: &Trace,
+) -> Reply<P> {
+    let mut reply = reply
+        .header("x-request-id", request_id)
+        .header("request-id", request_id)
+        .header("traceparent", trace.header())
+        .header(
+            "vary",
+            "Origin, Access-Control-Request-Headers, Accept-Language",
+        )
+        .headers(SECURITY_HEADERS.map(|(name, value)| (name, value.to_owned())));
+    if !reply
+        .headers
+        .iter()
+        .any(|(name, _)| *name == "content-security-policy")
+        && dialect != Dialect::Page
+    {
+        reply = reply.header("content-security-policy", API_SECURITY_POLICY);
+    }
+    if let Some(origin) = head
+        .origin
+        .as_deref()
+        .filter(|origin| origin_allowed(port, head, origin))
+    {
+        reply = reply
+            .header("access-control-allow-origin", origin)
+            .header("access-control-expose-headers", CORS_EXPOSED_HEADERS);
+    }
+    if !reply
+        .headers
+        .iter()
+        .any(|(name, _)| *name == "cross-origin-resource-policy")
+    {
+        // CORS decides who may read; this header would override it for no-cors requests only.
+        reply = reply.header("cross-origin-resource-policy", "cross-origin");
+    }
+    if head.method == "HEAD" {
+        if let Body::Bytes(bytes) = &reply.body {
+            let length = bytes.len().to_string();
+            reply = reply.header("content-length", length);
+        }
+        reply.body = Body::Empty;
+    }
+    reply
+}
+
+/// The same for an answer that is made outside of [`serve`].
+pub fn finish_alone<P: Port>(port: &P, head: &Head, reply: Reply<P>, request_id: &str) -> Reply<P> {
+    let trace = Trace::begin(head.traceparent.as_deref(), &port.random());
+    finish(port, head, head.dialect(), reply, request_id, &trace)
+}
+
+/// Sees to it that the log line is written once, when the last byte is out.
+fn recorded<P: Port>(port: &P, mut reply: Reply<P>, record: Record) -> Reply<P> {
+    match reply.after.take() {
+        None => record.write(port, reply.outcome.clone()),
+        Some(after) => {
+            let port = port.clone();
+            reply.after = Some(Box::pin(async move {
+                let outcome = after.await;
+                record.write(&port, outcome.clone());
+                outcome
+            }));
+        }
+    }
+    reply
+}
