@@ -1,0 +1,68 @@
+//! The JavaScript functions of `glue.js`, typed.
+
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::js_sys::{Array, Promise, Uint8Array};
+use worker::wasm_bindgen::JsValue;
+use worker::wasm_bindgen::closure::Closure;
+use worker::web_sys::{Request, Response};
+
+#[wasm_bindgen(module = "/src/edge/glue.js")]
+extern "C" {
+    pub fn head(request: &Request) -> String;
+    pub fn respond(status: u16, headers: &str, body: JsValue) -> Response;
+
+    #[wasm_bindgen(js_name = readAll)]
+    pub fn read_all(stream: &JsValue, cap: f64, ms: f64) -> Promise;
+    #[wasm_bindgen(js_name = readBuffer)]
+    pub fn read_buffer(request: &Request) -> Promise;
+
+    pub fn send(url: &str, headers: &str, body: &Uint8Array, ms: f64) -> Promise;
+    #[wasm_bindgen(js_name = firstByte)]
+    pub fn first_byte(stream: &JsValue, ms: f64) -> Promise;
+    pub fn relay(
+        branches: &JsValue,
+        idle_ms: f64,
+        total_ms: f64,
+        push: &Closure<dyn FnMut(Uint8Array)>,
+        closing: &JsValue,
+    ) -> Array;
+
+    #[wasm_bindgen(js_name = callObject)]
+    pub fn call_object(env: &JsValue, binding: &str, name: &str, command: &str) -> Promise;
+    #[wasm_bindgen(js_name = loadRows, catch)]
+    pub fn load_rows(storage: &JsValue) -> Result<Array, JsValue>;
+    #[wasm_bindgen(catch)]
+    pub fn persist(storage: &JsValue, flat: &Array) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = setAlarm)]
+    pub fn set_alarm(storage: &JsValue, at: f64);
+    #[wasm_bindgen(js_name = deleteEverything)]
+    pub fn delete_everything(storage: &JsValue) -> Promise;
+
+    #[wasm_bindgen(js_name = putBlob)]
+    pub fn put_blob(bucket: &JsValue, key: &str, bytes: &Uint8Array) -> Promise;
+    #[wasm_bindgen(js_name = streamBlobs)]
+    pub fn stream_blobs(bucket: &JsValue, parts: &Array) -> Promise;
+}
+
+/// The text of a JavaScript error.
+pub fn message(error: &JsValue) -> String {
+    let text = |name: &str| {
+        worker::js_sys::Reflect::get(error, &JsValue::from_str(name))
+            .ok()
+            .and_then(|value| value.as_string())
+    };
+    match (text("name"), text("message")) {
+        (Some(name), Some(message)) => format!("{name}: {message}"),
+        _ => error
+            .as_string()
+            .unwrap_or_else(|| "an unknown error".to_owned()),
+    }
+}
+
+/// The name of a JavaScript error.
+pub fn name(error: &JsValue) -> String {
+    worker::js_sys::Reflect::get(error, &JsValue::from_str("name"))
+        .ok()
+        .and_then(|value| value.as_string())
+        .unwrap_or_default()
+}

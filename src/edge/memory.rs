@@ -1,0 +1,83 @@
+//! What an isolate remembers between requests: the settings, the site's index, and a few hot cache entries.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
+
+use crate::base::time::Millis;
+use crate::domain::answer::Index;
+use crate::domain::settings::Settings;
+
+thread_local! {
+    static SETTINGS: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
+    static INDEX: RefCell<Option<Rc<Index>>> = const { RefCell::new(None) };
+    static ENTRIES: RefCell<Entries> = RefCell::new(Entries::default());
+}
+
+/// The settings, once they are resolved.
+pub fn settings() -> Option<Rc<Settings>> {
+    SETTINGS.with_borrow(Clone::clone)
+}
+
+/// Remembers the settings.
+pub fn set_settings(settings: Rc<Settings>) {
+    SETTINGS.with_borrow_mut(|slot| *slot = Some(settings));
+}
+
+/// The site's index, once it is read.
+pub fn index() -> Option<Rc<Index>> {
+    INDEX.with_borrow(Clone::clone)
+}
+
+/// Remembers the site's index.
+pub fn set_index(index: Rc<Index>) {
+    INDEX.with_borrow_mut(|slot| *slot = Some(index));
+}
+
+/// Bytes of all remembered entries together: 8 MiB of an isolate's 128 MB.
+const MAX_BYTES: usize = 8_388_608;
+
+#[derive(Default)]
+struct Entries {
+    by_key: HashMap<String, (Vec<u8>, Millis)>,
+    oldest_first: VecDeque<String>,
+    bytes: usize,
+}
+
+/// A remembered entry that has not expired.
+pub fn entry(key: &str, now: Millis) -> Option<Vec<u8>> {
+    ENTRIES.with_borrow(|entries| {
+        let (value, expires) = entries.by_key.get(key)?;
+        (now < *expires).then(|| value.clone())
+    })
+}
+
+/// Remembers an entry; the oldest ones make room.
+pub fn set_entry(key: &str, value: &[u8], expires: Millis, max_entries: usize) {
+    if value.len() > MAX_BYTES || max_entries == 0 {
+        return;
+    }
+    ENTRIES.with_borrow_mut(|entries| {
+        entries.remove(key);
+        entries.bytes = entries.bytes.saturating_add(value.len());
+        entries
+            .by_key
+            .insert(key.to_owned(), (value.to_vec(), expires));
+        entries.oldest_first.push_back(key.to_owned());
+        while entries.by_key.len() > max_entries || entries.bytes > MAX_BYTES {
+            let Some(oldest) = entries.oldest_first.front().cloned() else {
+                break;
+            };
+            entries.remove(&oldest);
+        }
+    });
+}
+
+impl Entries {
+    fn remove(&mut self, key: &str) {
+        if let Some((value, _)) = self.by_key.remove(key) {
+            self.bytes = self.bytes.saturating_sub(value.len());
+            self.oldest_first.retain(|known| known != key);
+        }
+    }
+}

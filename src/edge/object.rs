@@ -1,0 +1,148 @@
+//! Durable Objects: one generic shell over a pure [`Machine`], and a newtype for each class.
+
+use std::cell::RefCell;
+
+use wasm_bindgen::prelude::wasm_bindgen;
+use worker::js_sys::{Array, Reflect};
+use worker::wasm_bindgen::JsValue;
+use worker::wasm_bindgen_futures::JsFuture;
+
+use super::http::as_f64;
+use super::{clock, glue};
+use crate::base::machine::{Effects, Machine};
+
+/// Loads a machine once, applies commands to it, and makes their effects durable before the reply leaves.
+struct Shell<M: Machine> {
+    storage: JsValue,
+    machine: RefCell<Option<M>>,
+}
+
+impl<M: Machine> Shell<M> {
+    fn new(ctx: &JsValue) -> Self {
+        Self {
+            storage: Reflect::get(ctx, &JsValue::from_str("storage")).unwrap_or(JsValue::UNDEFINED),
+            machine: RefCell::new(None),
+        }
+    }
+
+    /// Decodes, applies, persists, encodes. There is no await in here: nothing can come between read and write.
+    fn call(&self, command: &str) -> Result<String, JsValue> {
+        let command: M::Command =
+            serde_json::from_str(command).map_err(|error| js_error(&error))?;
+        let (reply, effects) = self.with(|machine, now| machine.apply(now, command))?;
+        self.persist(effects)?;
+        serde_json::to_string(&reply).map_err(|error| js_error(&error))
+    }
+
+    /// Wakes the machine and waits until what it wants gone is gone.
+    async fn alarm(&self) -> Result<(), JsValue> {
+        let ((), effects) = self.with(|machine, now| ((), machine.wake(now)))?;
+        if effects.delete_all {
+            self.machine.borrow_mut().take();
+            JsFuture::from(glue::delete_everything(&self.storage)).await?;
+            return Ok(());
+        }
+        self.persist(effects)
+    }
+
+    fn with<T>(
+        &self,
+        step: impl FnOnce(&mut M, crate::base::time::Millis) -> T,
+    ) -> Result<T, JsValue> {
+        let now = clock::now();
+        let mut slot = self.machine.borrow_mut();
+        if slot.is_none() {
+            let flat = glue::load_rows(&self.storage)?;
+            let texts: Vec<String> = flat.iter().filter_map(|value| value.as_string()).collect();
+            let rows = texts
+                .chunks_exact(2)
+                .filter_map(|pair| match pair {
+                    [key, value] => Some((key.clone(), value.clone())),
+                    _ => None,
+                })
+                .collect();
+            *slot = Some(M::load(now, rows));
+        }
+        match slot.as_mut() {
+            Some(machine) => Ok(step(machine, now)),
+            None => Err(JsValue::from_str("the machine was not loaded")),
+        }
+    }
+
+    /// If storage refuses, the machine is dropped and loaded anew by the next call: memory never runs ahead of what is
+    /// durable.
+    fn persist(&self, effects: Effects) -> Result<(), JsValue> {
+        if effects.delete_all {
+            // Rows first, so that nothing is left even if the platform's own clean-up comes late.
+            self.machine.borrow_mut().take();
+            let gone = glue::delete_everything(&self.storage);
+            worker::wasm_bindgen_futures::spawn_local(async move {
+                let _ = JsFuture::from(gone).await;
+            });
+            return Ok(());
+        }
+        if !effects.writes.is_empty() {
+            let flat = Array::new();
+            for write in &effects.writes {
+                flat.push(&JsValue::from_str(&write.key));
+                flat.push(
+                    &write
+                        .value
+                        .as_deref()
+                        .map_or(JsValue::UNDEFINED, JsValue::from_str),
+                );
+            }
+            if let Err(error) = glue::persist(&self.storage, &flat) {
+                self.machine.borrow_mut().take();
+                return Err(error);
+            }
+        }
+        if let Some(at) = effects.alarm {
+            glue::set_alarm(&self.storage, as_f64(at.0));
+        }
+        Ok(())
+    }
+}
+
+fn js_error(error: &dyn std::fmt::Display) -> JsValue {
+    JsValue::from_str(&error.to_string())
+}
+
+/// A class that keeps a machine.
+macro_rules! object {
+    ($name:ident, $machine:ty) => {
+        #[doc = concat!("The class `", stringify!($name), "`.")]
+        #[wasm_bindgen]
+        pub struct $name(Shell<$machine>);
+
+        #[wasm_bindgen(wasm_bindgen_futures = ::worker::wasm_bindgen_futures, js_sys = ::worker::js_sys)]
+        impl $name {
+            /// Made by the platform.
+            #[wasm_bindgen(constructor)]
+            pub fn new(ctx: JsValue) -> Self {
+                Self(Shell::new(&ctx))
+            }
+
+            /// One command in, one reply out, both JSON.
+            ///
+            /// # Errors
+            /// The command cannot be read, or storage refused.
+            pub fn call(&self, command: &str) -> Result<String, JsValue> {
+                self.0.call(command)
+            }
+
+            /// The alarm.
+            ///
+            /// # Errors
+            /// Storage refused; the platform tries again.
+            pub async fn alarm(&self) -> Result<(), JsValue> {
+                self.0.alarm().await
+            }
+        }
+    };
+}
+
+object!(Limiter, crate::domain::limits::Limiter);
+object!(Ledger, crate::domain::documents::quota::Ledger);
+object!(Owner, crate::domain::documents::owner::OwnerDocuments);
+object!(Directory, crate::domain::documents::directory::Directory);

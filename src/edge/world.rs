@@ -1,0 +1,232 @@
+//! The port over Cloudflare: KV, R2, Durable Objects, assets, fetch.
+
+use std::rc::Rc;
+
+use worker::js_sys::{Array, Reflect, Uint8Array};
+use worker::wasm_bindgen::JsValue;
+use worker::wasm_bindgen_futures::JsFuture;
+use worker::{Env, console_log};
+
+use super::http::as_f64;
+use super::{clock, glue, memory, upstream};
+use crate::app::port::{BlobPart, Class, FirstByte, Port, PortFault, RelayEnd};
+use crate::base::time::Millis;
+use crate::domain::answer::Index;
+use crate::domain::llm::observe::{Observation, Observer};
+use crate::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
+use crate::domain::settings::config::Deadlines;
+use crate::domain::settings::{Settings, SettingsFault, names};
+use crate::domain::telemetry::LogLine;
+
+/// The Worker's world.
+#[derive(Clone)]
+pub struct World {
+    env: Env,
+    settings: Rc<Settings>,
+}
+
+impl World {
+    /// The world of this environment; settings are resolved once for each isolate.
+    ///
+    /// # Errors
+    /// The configuration or one of its overrides is not valid.
+    pub fn new(env: Env) -> Result<Self, SettingsFault> {
+        let settings = match memory::settings() {
+            Some(settings) => settings,
+            None => {
+                let variable = |name: &str| {
+                    Reflect::get(&env, &JsValue::from_str(name))
+                        .ok()
+                        .and_then(|value| value.as_string())
+                };
+                let settings = Rc::new(Settings::resolve(&variable)?);
+                memory::set_settings(Rc::clone(&settings));
+                settings
+            }
+        };
+        Ok(Self { env, settings })
+    }
+
+    fn bucket(&self) -> JsValue {
+        Reflect::get(&self.env, &JsValue::from_str(names::DOCUMENTS)).unwrap_or(JsValue::UNDEFINED)
+    }
+}
+
+/// A platform error as a fault.
+fn js_fault(error: JsValue) -> PortFault {
+    PortFault(glue::message(&error))
+}
+
+fn fault(error: impl std::fmt::Display) -> PortFault {
+    PortFault(error.to_string())
+}
+
+/// The search index that the site's builder writes.
+const INDEX_ASSET: &str = "/gatehouse/index.json";
+
+impl Port for World {
+    type Stream = JsValue;
+
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn now(&self) -> Millis {
+        clock::now()
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        clock::random()
+    }
+
+    async fn object(&self, class: Class, name: &str, command: String) -> Result<String, PortFault> {
+        let call = glue::call_object(&self.env, class.binding(), name, &command);
+        let reply = JsFuture::from(call).await.map_err(js_fault)?;
+        reply
+            .as_string()
+            .ok_or_else(|| PortFault("the object's reply is not text".to_owned()))
+    }
+
+    async fn cache_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
+        let kv = self.env.kv(names::CACHE).map_err(fault)?;
+        kv.get(key).bytes().await.map_err(fault)
+    }
+
+    async fn cache_put(
+        &self,
+        key: &str,
+        value: Vec<u8>,
+        ttl_seconds: u64,
+    ) -> Result<(), PortFault> {
+        let kv = self.env.kv(names::CACHE).map_err(fault)?;
+        let put = kv.put_bytes(key, &value).map_err(fault)?;
+        put.expiration_ttl(ttl_seconds)
+            .execute()
+            .await
+            .map_err(fault)
+    }
+
+    async fn asset(&self, path: &str) -> Result<Option<Vec<u8>>, PortFault> {
+        let assets = self.env.assets(names::ASSETS).map_err(fault)?;
+        // The host does not matter to the binding; the path does.
+        let mut answer = assets
+            .fetch(format!("https://assets.invalid{path}"), None)
+            .await
+            .map_err(fault)?;
+        if answer.status_code() != 200 {
+            return Ok(None);
+        }
+        answer.bytes().await.map(Some).map_err(fault)
+    }
+
+    async fn site_index(&self) -> Result<Rc<Index>, PortFault> {
+        if let Some(index) = memory::index() {
+            return Ok(index);
+        }
+        let bytes = self
+            .asset(INDEX_ASSET)
+            .await?
+            .ok_or_else(|| PortFault(format!("{INDEX_ASSET} is missing")))?;
+        let index = Rc::new(Index::from_json(&bytes).map_err(fault)?);
+        memory::set_index(Rc::clone(&index));
+        Ok(index)
+    }
+
+    async fn blob_put(&self, key: &str, bytes: Vec<u8>) -> Result<(), PortFault> {
+        let put = glue::put_blob(&self.bucket(), key, &Uint8Array::from(bytes.as_slice()));
+        JsFuture::from(put).await.map(|_| ()).map_err(js_fault)
+    }
+
+    async fn blob_delete(&self, keys: &[String]) -> Result<(), PortFault> {
+        let bucket = self.env.bucket(names::DOCUMENTS).map_err(fault)?;
+        // R2 removes at most 1,000 objects in one call.
+        for batch in keys.chunks(1000) {
+            bucket
+                .delete_multiple(batch.to_vec())
+                .await
+                .map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Option<JsValue>, PortFault> {
+        let list = Array::new();
+        for part in &parts {
+            list.push(&Array::of3(
+                &JsValue::from_str(&part.key),
+                &JsValue::from_f64(as_f64(part.offset)),
+                &JsValue::from_f64(as_f64(part.length)),
+            ));
+        }
+        let stream = JsFuture::from(glue::stream_blobs(&self.bucket(), &list))
+            .await
+            .map_err(js_fault)?;
+        Ok((!stream.is_undefined()).then_some(stream))
+    }
+
+    async fn send(
+        &self,
+        request: UpstreamRequest<'_>,
+        deadline: Millis,
+    ) -> Result<(UpstreamHead, Option<JsValue>), UpstreamFault> {
+        upstream::send(request, deadline).await
+    }
+
+    async fn read(
+        &self,
+        body: JsValue,
+        cap: u64,
+        deadline: Millis,
+    ) -> Result<Vec<u8>, UpstreamFault> {
+        upstream::read(body, cap, deadline).await
+    }
+
+    async fn first_byte(&self, body: JsValue, deadline: Millis) -> FirstByte<JsValue> {
+        upstream::first_byte(body, deadline).await
+    }
+
+    fn relay(
+        &self,
+        body: JsValue,
+        observer: Observer,
+        deadlines: Deadlines,
+        closing: Box<dyn FnOnce(RelayEnd, &Observation) -> Option<Vec<u8>>>,
+    ) -> (
+        JsValue,
+        impl Future<Output = (RelayEnd, Observation)> + 'static,
+    ) {
+        upstream::relay(&body, observer, deadlines, closing)
+    }
+
+    fn memory_get(&self, key: &str) -> Option<Vec<u8>> {
+        memory::entry(key, clock::now())
+    }
+
+    fn memory_put(&self, key: &str, value: &[u8], expires: Millis) {
+        memory::set_entry(
+            key,
+            value,
+            expires,
+            self.settings.config.cache.isolate_entries,
+        );
+    }
+
+    fn bindings(&self) -> Vec<(&'static str, bool)> {
+        let objects = names::OBJECTS.iter().map(|(binding, _)| *binding);
+        names::STORES
+            .into_iter()
+            .chain(objects)
+            .map(|name| {
+                let there = Reflect::get(&self.env, &JsValue::from_str(name))
+                    .is_ok_and(|value| value.is_object());
+                (name, there)
+            })
+            .collect()
+    }
+
+    fn log(&self, line: &LogLine) {
+        if let Ok(text) = serde_json::to_string(line) {
+            console_log!("{text}");
+        }
+    }
+}
