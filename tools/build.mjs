@@ -1,0 +1,47 @@
+// Builds the site and the Worker. wrangler runs this before it starts and on every change of a watched file; each
+// half is skipped when nothing that it depends on has changed.
+
+import { existsSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+import { Stop, at, digestOf, filesBelow, once, run, say, windows } from "./lib.mjs";
+
+const SITE_PROGRAM = at("target", "debug", windows ? "gatehouse-site.exe" : "gatehouse-site");
+
+/** What the host program itself is made of. */
+const siteProgramSources = () => [
+  ...filesBelow("src/base", "src/domain", "src/app", "tools/site/src"),
+  ...["src/lib.rs", "src/errors.toml", "build.rs", "gatehouse.toml", "Cargo.toml", "Cargo.lock", "tools/site/Cargo.toml"].map((f) => at(f)),
+];
+
+export async function buildSite() {
+  const program = siteProgramSources();
+  await once("site-program", digestOf(program), [SITE_PROGRAM], async () => {
+    say("building the site's builder");
+    await run("cargo", ["build", "--quiet", "--locked", "--package", "gatehouse-site"]);
+  });
+  const inputs = [...program, ...filesBelow("static", "docs", "tools/site/pages"), at("README.md"), at("CHANGELOG.md")].filter((f) => existsSync(f));
+  await once("site", digestOf(inputs), [at("build", "site", "index.html")], () =>
+    run(SITE_PROGRAM, ["--root", at(), "--out", at("build", "site")]),
+  );
+}
+
+export async function buildWorker(profile) {
+  const inputs = [
+    ...filesBelow("src"),
+    ...["build.rs", "gatehouse.toml", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"].map((f) => at(f)),
+  ].filter((f) => !f.endsWith("entry.js"));
+  await once("worker", digestOf(inputs, profile), [at("build", "index.js"), at("build", "index_bg.wasm")], async () => {
+    say(`building the Worker (${profile})`);
+    await run("worker-build", [`--${profile}`]);
+  });
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  try {
+    await Promise.all([buildSite(), buildWorker(process.env.GATEHOUSE_PROFILE ?? "release")]);
+  } catch (error) {
+    if (!(error instanceof Stop)) throw error;
+    say(error.message);
+    process.exitCode = 1;
+  }
+}
