@@ -1,9 +1,10 @@
 // Builds the site and the Worker. wrangler runs this before it starts and on every change of a watched file; each
 // half is skipped when nothing that it depends on has changed.
 
+import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { pathToFileURL } from "node:url";
-import { Stop, at, digestOf, filesBelow, once, run, say, windows } from "./lib.mjs";
+import { Stop, at, digestOf, environment, filesBelow, once, run, say, windows } from "./lib.mjs";
 
 const SITE_PROGRAM = at("target", "debug", windows ? "gatehouse-site.exe" : "gatehouse-site");
 
@@ -32,7 +33,32 @@ export async function buildWorker(profile) {
   ].filter((f) => !f.endsWith("entry.js"));
   await once("worker", digestOf(inputs, profile), [at("build", "index.js"), at("build", "index_bg.wasm")], async () => {
     say(`building the Worker (${profile})`);
-    await run("worker-build", [`--${profile}`]);
+    await workerBuild(profile);
+  });
+}
+
+/**
+ * Runs worker-build and shows cargo's progress. What its bundler says about the helper module that several functions
+ * are imported from is noise: the keys are the same and so are their values.
+ */
+function workerBuild(profile) {
+  return new Promise((resolve, reject) => {
+    const child = spawn("worker-build", [`--${profile}`], { cwd: at(), env: environment(), shell: windows });
+    let output = "";
+    const show = (data) => {
+      output += data;
+      for (const line of String(data).split("\n")) {
+        if (/^\s*(Compiling|Finished|Downloading|error|warning: unused)/.test(line)) process.stderr.write(`${line}\n`);
+      }
+    };
+    child.stdout.on("data", show);
+    child.stderr.on("data", show);
+    child.on("error", reject);
+    child.on("close", (code) => {
+      if (code === 0) return resolve();
+      process.stderr.write(output);
+      reject(new Stop(`worker-build ended with ${code}.`));
+    });
   });
 }
 

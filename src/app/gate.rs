@@ -6,7 +6,7 @@ use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::identity::{Principal, principal};
 use crate::domain::limits::{
-    Access, Class, Command, Decision, DeniedBy, LimitStatus, Limiter, Policy,
+    Access, Class, Command, Decision, DeniedBy, LimitName, LimitStatus, Limiter, Policy,
     Reply as LimiterReply, Source, Window, headers,
 };
 use crate::domain::settings::config::{self, LimitClass};
@@ -91,7 +91,7 @@ pub async fn admit(
         } => {
             let mut refusal = Refusal::new(Code::RateLimited)
                 .wait(wait)
-                .detail(explain(&limits, wait));
+                .detail(explain(&limits, &violated, wait));
             refusal.policies = violated
                 .iter()
                 .map(|name| name.as_str().to_owned())
@@ -135,8 +135,8 @@ async fn spend(port: &impl Port, caller: &Caller, policy: Policy) -> Option<Limi
         .ok()
 }
 
-fn explain(limits: &[LimitStatus], wait: Millis) -> String {
-    let tightest = limits.iter().find(|limit| limit.remaining == 0);
+fn explain(limits: &[LimitStatus], violated: &[LimitName], wait: Millis) -> String {
+    let tightest = limits.iter().find(|limit| violated.contains(&limit.name));
     match tightest {
         Some(limit) => format!(
             "The limit of {} requests in {} s is used up; the next is free in {} s.",

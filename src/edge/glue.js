@@ -137,6 +137,9 @@ const CLIENT_GONE = 4;
 /** The meter reads what has gathered this often: waking for every event would double the cost of a stream. */
 const WAKE_MS = 250;
 
+/** After a pipe failed: how long its upstream may take to show whether it was the one that broke. */
+const SETTLE_MS = 50;
+
 /** Longest wait for a client that takes neither the closing event nor the end. */
 const CLOSING_MS = 5000;
 
@@ -200,15 +203,24 @@ async function watch(pipe, control, writable, reader, first, idleMs, totalMs, pu
   const writer = writable.getWriter();
   writer.closed.catch(() => {});
   if (end === undefined) {
-    if (writer.desiredSize === null) end = CLIENT_GONE;
-    else {
-      // The upstream has ended or broken: all that is left on the metering side comes at once.
-      while (!(await reading, gathered.done || gathered.error)) {
-        take();
-        reading = ask();
+    // An upstream that ended or broke shows on the metering side too, behind all that has gathered there. When only the
+    // pipe failed, it was the client that went away.
+    let timer;
+    const late = new Promise((resolve) => (timer = setTimeout(resolve, SETTLE_MS, "late")));
+    for (;;) {
+      const woke = await (piped === "done" ? reading : Promise.race([reading, late]));
+      if (woke === "late") {
+        end = CLIENT_GONE;
+        break;
       }
-      end = piped === "done" && !gathered.error ? ENDED : BROKEN;
+      if (gathered.done || gathered.error) {
+        end = piped === "done" && !gathered.error ? ENDED : BROKEN;
+        break;
+      }
+      take();
+      reading = ask();
     }
+    clearTimeout(timer);
   }
   if (end !== ENDED) reader.cancel().catch(() => {});
 

@@ -468,7 +468,11 @@ fn row_write(id: &str, row: &Row) -> Option<Write> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Command, Intent, Limits, Order, OwnerDocuments, Purge, Reply, Shortage};
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::{Strategy, proptest};
+
+    use super::{Command, Intent, Limits, Order, OwnerDocuments, Purge, Reply, Row, Shortage};
     use crate::base::machine::{Effects, Machine};
     use crate::base::time::Millis;
     use crate::domain::documents::manifest::tests::document;
@@ -834,6 +838,61 @@ mod tests {
             .0,
             ["b"]
         );
+    }
+
+    fn any_command() -> impl Strategy<Value = Command> {
+        let limits = Limits {
+            count: 3,
+            bytes: 20,
+        };
+        (0usize..4, 0u64..12, 0u8..9).prop_map(move |(id, bytes, kind)| {
+            let id = ["a", "b", "c", "d"][id];
+            match kind {
+                0 | 1 => begin(id, bytes, limits),
+                2 | 3 => commit(&document(id, &[bytes.max(1)])),
+                4 => Command::Abort { id: id.into() },
+                5 => delete(id),
+                6 => Command::Sweep { limit: 2 },
+                7 => Command::Purged {
+                    ids: vec![id.into()],
+                },
+                _ => list(Some(id), 2, Order::Descending),
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn never_over_the_limits_and_a_reload_changes_nothing(
+            steps in proptest::collection::vec((any_command(), 0u64..40), 0..60),
+        ) {
+            let mut rows = BTreeMap::new();
+            let mut owner = OwnerDocuments::default();
+            let mut now = Millis(0);
+            for (command, passed) in steps {
+                now = now.plus(Millis(passed));
+                let mut reloaded = OwnerDocuments::load(now, rows.clone().into_iter().collect());
+                let (reply, effects) = owner.apply(now, command.clone());
+                assert_eq!(reloaded.apply(now, command).0, reply);
+                if effects.delete_all {
+                    assert!(owner.rows.is_empty() && effects.writes.is_empty());
+                    rows.clear();
+                }
+                for write in effects.writes {
+                    match write.value {
+                        Some(value) => rows.insert(write.key, value),
+                        None => rows.remove(&write.key),
+                    };
+                }
+                assert_eq!(rows.len(), owner.rows.len());
+                let sizes: Vec<u64> = owner.rows.values().filter(|row| !row.is_over(now)).filter_map(|row| match row {
+                    Row::Pending(intent) => Some(intent.reserved),
+                    Row::Ready(document) => Some(document.bytes),
+                    Row::Removed(_) => None,
+                }).collect();
+                assert!(sizes.len() <= 3 && sizes.iter().sum::<u64>() <= 20, "{sizes:?}");
+            }
+        }
     }
 
     #[test]
