@@ -128,11 +128,10 @@ pub async fn content<P: Port>(
         Selection::Whole => (200, 0, document.bytes.saturating_sub(1)),
         Selection::Part { first, last } => (206, first, last),
         Selection::Unsatisfiable => {
-            let mut refusal = Refusal::new(Code::RangeNotSatisfiable)
+            let refusal = Refusal::new(Code::RangeNotSatisfiable)
                 .detail(format!("The document has {} bytes.", document.bytes));
             let range = range::content_range_unsatisfied(document.bytes);
-            refusal.limits.push(("content-range", range));
-            return Err(refusal);
+            return Err(refusal.headers([("content-range", range)]));
         }
     };
     let length = last.saturating_sub(first).saturating_add(1);

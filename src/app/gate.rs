@@ -89,15 +89,15 @@ pub async fn admit(
             limits,
             violated,
         } => {
-            let mut refusal = Refusal::new(Code::RateLimited)
-                .wait(wait)
-                .detail(explain(&limits, &violated, wait));
-            refusal.policies = violated
+            let names = violated
                 .iter()
                 .map(|name| name.as_str().to_owned())
                 .collect();
-            refusal.limits = headers::headers(&limits, port.now());
-            Err(refusal)
+            Err(Refusal::new(Code::RateLimited)
+                .wait(wait)
+                .detail(explain(&limits, &violated, wait))
+                .violated(names)
+                .headers(headers::headers(&limits, port.now())))
         }
         // A request costs one, and a window holds at least one.
         LimiterReply::TooCostly { .. } => Err(unavailable()),

@@ -123,6 +123,9 @@ pub enum FirstByte<S> {
     Broken(String),
 }
 
+/// Makes the last bytes of a relayed answer from how it ended and what was seen of it: an in-band error, or nothing.
+pub type Closing = Box<dyn FnOnce(RelayEnd, &Observation) -> Option<Vec<u8>>>;
+
 /// The world, as the stories see it.
 #[expect(
     async_fn_in_trait,
@@ -192,7 +195,7 @@ pub trait Port: Clone + 'static {
         body: Self::Stream,
         observer: Observer,
         deadlines: Deadlines,
-        closing: Box<dyn FnOnce(RelayEnd, &Observation) -> Option<Vec<u8>>>,
+        closing: Closing,
     ) -> (
         Self::Stream,
         impl Future<Output = (RelayEnd, Observation)> + 'static,

@@ -30,7 +30,7 @@ pub async fn refuse<P: Port>(
     };
     let mut reply = reply
         .headers(wait_headers(refusal))
-        .headers(refusal.limits.clone());
+        .headers(refusal.response_headers().to_vec());
     if let Some(allow) = refusal.allow {
         reply = reply.header("allow", allow);
     }
@@ -88,7 +88,7 @@ fn problem<P: Port>(head: &Head, refusal: &Refusal, text: &Text, request_id: &st
         "request_id": request_id,
         "retryable": entry.retryable,
         "retry_after_ms": refusal.wait.map(|wait| wait.0),
-        "violated_policies": refusal.policies,
+        "violated_policies": refusal.violated_limits(),
     });
     Reply::status(entry.status)
         .header("content-type", "application/problem+json")

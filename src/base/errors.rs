@@ -90,14 +90,18 @@ pub struct Refusal {
     pub param: Option<String>,
     /// How long to wait before a retry can succeed.
     pub wait: Option<Millis>,
-    /// Names of the limits that refused (RateLimit-Policy names).
-    pub policies: Vec<String>,
-    /// Headers that tell the state of the limits (429 only).
-    pub limits: Vec<(&'static str, String)>,
+    /// What few refusals carry; boxed, so that the others stay small.
+    extra: Option<Box<Extra>>,
     /// Methods that the address does answer (405 only).
     pub allow: Option<&'static str>,
     /// What went wrong behind the code, for the log alone.
     pub cause: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Extra {
+    violated: Vec<String>,
+    headers: Vec<(&'static str, String)>,
 }
 
 impl Refusal {
@@ -109,8 +113,7 @@ impl Refusal {
             detail: None,
             param: None,
             wait: None,
-            policies: Vec::new(),
-            limits: Vec::new(),
+            extra: None,
             allow: None,
             cause: None,
         }
@@ -135,6 +138,32 @@ impl Refusal {
     pub fn cause(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into());
         self
+    }
+
+    /// Names the limits that refused, as in `RateLimit-Policy`.
+    #[must_use]
+    pub fn violated(mut self, names: Vec<String>) -> Self {
+        self.extra.get_or_insert_default().violated = names;
+        self
+    }
+
+    /// Adds response headers.
+    #[must_use]
+    pub fn headers(mut self, headers: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        self.extra.get_or_insert_default().headers.extend(headers);
+        self
+    }
+
+    /// The limits that refused.
+    #[must_use]
+    pub fn violated_limits(&self) -> &[String] {
+        self.extra.as_deref().map_or(&[], |extra| &extra.violated)
+    }
+
+    /// Response headers that this refusal adds.
+    #[must_use]
+    pub fn response_headers(&self) -> &[(&'static str, String)] {
+        self.extra.as_deref().map_or(&[], |extra| &extra.headers)
     }
 
     /// Says how long to wait.

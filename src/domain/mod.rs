@@ -1,6 +1,17 @@
 //! Pure nouns, one folder or file each: no I/O, no clock, no randomness, no platform.
 //!
-//! The modules stand in this order, and each may use those above it only.
+//! The modules stand in this order, and each may use those above it only (`tests/floors.rs` holds it):
+//!
+//! 1. `settings`: environment and `gatehouse.toml` → one typed, validated `Settings`.
+//! 2. `route`: method and path → `Route`; the whole public surface in one match.
+//! 3. `identity`: presented credential → `Principal`; the signed cookie.
+//! 4. `limits`: exact rate limits as one synchronous state machine; networks and access lists.
+//! 5. `answer`: the built-in answerer: BM25 over the site's pages, quoting, cited.
+//! 6. `llm`: model calls: requests, plans, answers, streams, and what providers' errors mean.
+//! 7. `cache`: canonical request → cache key; what may be kept, and the stored format.
+//! 8. `documents`: manifests, ownership, quotas, multipart, content types, ranges.
+//! 9. `page`: safe HTML for the few pages that the Worker makes itself.
+//! 10. `telemetry`: the log line and trace context.
 
 pub mod answer;
 pub mod cache;

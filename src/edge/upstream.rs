@@ -11,7 +11,7 @@ use worker::wasm_bindgen_futures::JsFuture;
 
 use super::glue;
 use super::http::as_f64;
-use crate::app::port::{FirstByte, RelayEnd};
+use crate::app::port::{Closing, FirstByte, RelayEnd};
 use crate::base::time::Millis;
 use crate::domain::llm::observe::{Observation, Observer};
 use crate::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
@@ -85,8 +85,6 @@ pub async fn first_byte(body: JsValue, deadline: Millis) -> FirstByte<JsValue> {
         Some(broken) => FirstByte::Broken(broken.to_owned()),
     }
 }
-
-type Closing = Box<dyn FnOnce(RelayEnd, &Observation) -> Option<Vec<u8>>>;
 
 /// Passes a body to the client while the observer watches.
 pub fn relay(

@@ -9,7 +9,7 @@ use worker::{Env, console_log};
 
 use super::http::as_f64;
 use super::{clock, glue, memory, upstream};
-use crate::app::port::{BlobPart, Class, FirstByte, Port, PortFault, RelayEnd};
+use crate::app::port::{BlobPart, Class, Closing, FirstByte, Port, PortFault, RelayEnd};
 use crate::base::time::Millis;
 use crate::domain::answer::Index;
 use crate::domain::llm::observe::{Observation, Observer};
@@ -190,7 +190,7 @@ impl Port for World {
         body: JsValue,
         observer: Observer,
         deadlines: Deadlines,
-        closing: Box<dyn FnOnce(RelayEnd, &Observation) -> Option<Vec<u8>>>,
+        closing: Closing,
     ) -> (
         JsValue,
         impl Future<Output = (RelayEnd, Observation)> + 'static,

@@ -1,6 +1,6 @@
 //! Creating a document.
 
-use super::{ask_owner, own_site, purge, register, release, shape};
+use super::{ask_owner, own_site, purge, register, shape};
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Class, Port, PortFault, call, storage_refusal};
 use crate::app::reply::Reply;
@@ -310,21 +310,9 @@ async fn undo(port: &impl Port, intent: &Intent) {
     let command = owner::Command::Abort {
         id: intent.id.clone(),
     };
-    // What fails here is left to the sweep.
-    let _ = match ask_owner(port, &intent.owner, &command).await {
-        Ok(owner::Reply::Purge { purges, .. }) => purge(port, &intent.owner, &purges).await,
-        Ok(_) => forget(port, intent).await,
-        Err(fault) => Err(fault),
-    };
-}
-
-/// The owner never heard of the document; a ledger may have.
-async fn forget(port: &impl Port, intent: &Intent) -> Result<(), PortFault> {
-    release(
-        port,
-        &network_ledger(&intent.network),
-        vec![intent.id.clone()],
-    )
-    .await?;
-    release(port, SITE_LEDGER, vec![intent.id.clone()]).await
+    // A document that the owner never heard of has neither blobs nor quota.
+    if let Ok(owner::Reply::Purge { purges, .. }) = ask_owner(port, &intent.owner, &command).await {
+        // What fails here is left to the sweep.
+        let _ = purge(port, &intent.owner, &purges).await;
+    }
 }

@@ -255,10 +255,10 @@ fn check_parameters(alias: &Alias, request: &ChatRequest) -> Result<(), Refusal>
             }
         }
     }
-    if !allowed("images") {
-        if let Some(param) = first_media_part(&request.body) {
-            return Err(refuse(&param, "images"));
-        }
+    if !allowed("images")
+        && let Some(param) = first_media_part(&request.body)
+    {
+        return Err(refuse(&param, "images"));
     }
     Ok(())
 }

@@ -193,7 +193,7 @@ pub fn error_object(protocol: Protocol, refusal: &Refusal, text: &Text, request_
         "docs": format!("/docs/errors/{}", entry.code),
         "retryable": entry.retryable,
         "retry_after_ms": refusal.wait.map(|wait| wait.0),
-        "limits": refusal.policies,
+        "limits": refusal.violated_limits(),
     });
     match protocol {
         Protocol::OpenAi => json!({"error": {

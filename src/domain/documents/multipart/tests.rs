@@ -411,6 +411,8 @@ proptest! {
         room in 1usize..30,
     ) {
         const BOUNDARY: &str = "xY-xZ";
+        // The generator makes the whole delimiter by a rare accident of single bytes alone.
+        proptest::prop_assume!(!contents.iter().any(|c| c.windows(7).any(|w| w == b"--xY-xZ")));
         let mut body = Vec::new();
         for (index, content) in contents.iter().enumerate() {
             body.extend_from_slice(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=f{index}\r\n\r\n").as_bytes());
@@ -420,8 +422,6 @@ proptest! {
         body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
         let parts = read(body.chunks(step), BOUNDARY, room).unwrap();
         let read_back: Vec<Vec<u8>> = parts.into_iter().map(|part| part.3).collect();
-        // The generator cannot make the whole delimiter but by a rare accident of single bytes.
-        proptest::prop_assume!(!contents.iter().any(|c| c.windows(7).any(|w| w == b"--xY-xZ")));
         assert_eq!(read_back, contents);
     }
 
