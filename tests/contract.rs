@@ -175,7 +175,7 @@ fn every_key_of_the_configuration_is_documented() {
     collect_keys(&value, &mut keys);
     for key in keys {
         assert!(
-            docs.contains(&format!("`{key}`")),
+            (docs.contains(&format!("`{key}`")) || docs.contains(&format!("`[[{key}]]`"))),
             "docs/configuration.md does not name {key}"
         );
     }
