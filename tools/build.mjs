@@ -2,7 +2,7 @@
 // half is skipped when nothing that it depends on has changed.
 
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { Stop, at, digestOf, environment, filesBelow, once, run, say, windows } from "./lib.mjs";
 
@@ -14,13 +14,19 @@ const siteProgramSources = () => [
   ...["src/lib.rs", "src/errors.toml", "build.rs", "gatehouse.toml", "Cargo.toml", "Cargo.lock", "tools/site/Cargo.toml"].map((f) => at(f)),
 ];
 
+/** The operator's folder, as gatehouse.toml names it; the site's builder reads the file properly. */
+function siteFolder() {
+  const section = readFileSync(at("gatehouse.toml"), "utf8").split(/^\[site\]$/m)[1]?.split(/^\[/m)[0] ?? "";
+  return /^dir\s*=\s*"([^"]+)"/m.exec(section)?.[1] ?? "static";
+}
+
 export async function buildSite() {
   const program = siteProgramSources();
   await once("site-program", digestOf(program), [SITE_PROGRAM], async () => {
     say("building the site's builder");
     await run("cargo", ["build", "--quiet", "--locked", "--package", "gatehouse-site"]);
   });
-  const inputs = [...program, ...filesBelow("static", "docs", "tools/site/pages"), at("README.md"), at("CHANGELOG.md")].filter((f) => existsSync(f));
+  const inputs = [...program, ...filesBelow(siteFolder(), "docs", "tools/site/pages"), at("README.md"), at("CHANGELOG.md")].filter((f) => existsSync(f));
   await once("site", digestOf(inputs), [at("build", "site", "index.html")], () =>
     run(SITE_PROGRAM, ["--root", at(), "--out", at("build", "site")]),
   );

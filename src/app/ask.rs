@@ -20,6 +20,8 @@ use crate::domain::settings::config::Serves;
 
 /// The page that the site's builder makes for answers; `<!--gatehouse:NAME-->` marks the places to fill.
 const TEMPLATE: &str = "/gatehouse/ask";
+/// The same in Simplified Chinese.
+const TEMPLATE_ZH: &str = "/gatehouse/ask.zh";
 
 /// Longest question of the form, in characters; the form itself says so too.
 const MAX_QUESTION_CHARS: usize = 8000;
@@ -148,12 +150,19 @@ fn request_fields(alias: &str, question: &str, max_tokens: u64) -> Map<String, V
 }
 
 fn builtin_note(head: &Head, settings: &Settings) -> String {
-    let mark = if prefers_chinese(head) {
+    let chinese = prefers_chinese(head);
+    let mark = if chinese {
         "内置回答，未使用模型：以下内容引自本站页面。"
     } else {
         "Built-in, no model: this quotes the site's own pages."
     };
-    let hint = super::models::hint(settings).unwrap_or_default();
+    let hint = match super::models::activator(settings) {
+        Some(variable) if chinese => {
+            format!("若要使用模型，请在文件 .dev.vars 中加入一行 {variable}=… 并重新启动。")
+        }
+        Some(_) => super::models::hint(settings).unwrap_or_default(),
+        None => String::new(),
+    };
     format!("<p class=\"note\">{mark} {}</p>", escape(&hint))
 }
 
@@ -177,21 +186,23 @@ async fn page<P: Port>(
         ("note", note),
         ("models", models.as_str()),
     ];
-    let template = match port.asset(TEMPLATE).await {
+    let chinese = prefers_chinese(head);
+    let template = match port
+        .asset(if chinese { TEMPLATE_ZH } else { TEMPLATE })
+        .await
+    {
         Ok(Some(bytes)) => String::from_utf8(bytes).unwrap_or_default(),
         _ => String::new(),
     };
     let template = if template.is_empty() { BARE } else { &template };
-    let language = if prefers_chinese(head) {
-        "zh-Hans"
-    } else {
-        "en"
-    };
+    let language = if chinese { "zh-Hans" } else { "en" };
     Reply::status(status)
         .header("content-type", "text/html; charset=utf-8")
         .header("content-language", language)
         .header("cache-control", "no-store")
         .header("content-security-policy", CONTENT_SECURITY_POLICY)
+        // With `no-referrer` a browser would send its forms with `Origin: null`.
+        .header("referrer-policy", "same-origin")
         .header("cross-origin-resource-policy", "same-origin")
         .header("cross-origin-opener-policy", "same-origin")
         .bytes(fill(template, &values))

@@ -119,11 +119,18 @@ fn endpoints(alias: &ActiveAlias, protocols: &[Protocol]) -> Vec<&'static str> {
 /// What to add to which file to get a model.
 #[must_use]
 pub fn hint(settings: &Settings) -> Option<String> {
-    let variable = settings
-        .provider_status
-        .iter()
-        .find_map(|(_, active, variables)| if *active { None } else { variables.first() })?;
+    let variable = activator(settings)?;
     Some(format!(
         "To get a model, add the line {variable}=… to the file .dev.vars and start again."
     ))
+}
+
+/// The first variable that would activate a provider.
+#[must_use]
+pub fn activator(settings: &Settings) -> Option<&str> {
+    settings
+        .provider_status
+        .iter()
+        .find_map(|(_, active, variables)| if *active { None } else { variables.first() })
+        .map(String::as_str)
 }

@@ -11,7 +11,7 @@ use crate::base::errors::{Code, Refusal};
 use crate::base::headers::{API_SECURITY_POLICY, CORS_EXPOSED_HEADERS, SECURITY_HEADERS};
 use crate::base::ids::{acceptable_request_id, prefixed};
 use crate::domain::llm::Protocol;
-use crate::domain::route::{Dialect, Route, route};
+use crate::domain::route::{Route, route};
 use crate::domain::settings::config::LimitClass;
 use crate::domain::telemetry::Trace;
 
@@ -68,7 +68,7 @@ pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) ->
     };
 
     // 7
-    let reply = finish(port, &head, dialect, reply, &request_id, &trace);
+    let reply = finish(port, &head, reply, &request_id, &trace);
     let record = Record::new(
         &head,
         label,
@@ -188,7 +188,6 @@ fn requested_headers(asked: Option<&str>) -> String {
 fn finish<P: Port>(
     port: &P,
     head: &Head,
-    dialect: Dialect,
     reply: Reply<P>,
     request_id: &str,
     trace: &Trace,
@@ -200,15 +199,16 @@ fn finish<P: Port>(
         .header(
             "vary",
             "Origin, Access-Control-Request-Headers, Accept-Language",
-        )
-        .headers(SECURITY_HEADERS.map(|(name, value)| (name, value.to_owned())));
-    if !reply
-        .headers
-        .iter()
-        .any(|(name, _)| *name == "content-security-policy")
-        && dialect != Dialect::Page
-    {
-        reply = reply.header("content-security-policy", API_SECURITY_POLICY);
+        );
+    // A page brings its own policies; `cross-origin` leaves the reading of API answers to CORS.
+    let api = [
+        ("content-security-policy", API_SECURITY_POLICY),
+        ("cross-origin-resource-policy", "cross-origin"),
+    ];
+    for (name, value) in SECURITY_HEADERS.into_iter().chain(api) {
+        if !reply.headers.iter().any(|(known, _)| *known == name) {
+            reply = reply.header(name, value);
+        }
     }
     if let Some(origin) = head
         .origin
@@ -218,14 +218,6 @@ fn finish<P: Port>(
         reply = reply
             .header("access-control-allow-origin", origin)
             .header("access-control-expose-headers", CORS_EXPOSED_HEADERS);
-    }
-    if !reply
-        .headers
-        .iter()
-        .any(|(name, _)| *name == "cross-origin-resource-policy")
-    {
-        // CORS decides who may read; this header would override it for no-cors requests only.
-        reply = reply.header("cross-origin-resource-policy", "cross-origin");
     }
     if head.method == "HEAD" {
         if let Body::Bytes(bytes) = &reply.body {
@@ -240,7 +232,7 @@ fn finish<P: Port>(
 /// The same for an answer that is made outside of [`serve`].
 pub fn finish_alone<P: Port>(port: &P, head: &Head, reply: Reply<P>, request_id: &str) -> Reply<P> {
     let trace = Trace::begin(head.traceparent.as_deref(), &port.random());
-    finish(port, head, head.dialect(), reply, request_id, &trace)
+    finish(port, head, reply, request_id, &trace)
 }
 
 /// Sees to it that the log line is written once, when the last byte is out.

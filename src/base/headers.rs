@@ -13,10 +13,7 @@ pub const API_SECURITY_POLICY: &str =
 pub const SECURITY_HEADERS: [(&str, &str); 4] = [
     ("x-content-type-options", "nosniff"),
     ("referrer-policy", "no-referrer"),
-    (
-        "strict-transport-security",
-        "max-age=63072000; includeSubDomains",
-    ),
+    ("strict-transport-security", "max-age=63072000"),
     ("x-frame-options", "DENY"),
 ];
 

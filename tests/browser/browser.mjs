@@ -1,0 +1,68 @@
+// A browser for the tests: a Chromium of the machine, else the one that npm brings.
+
+import { existsSync, mkdirSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { chromium } from "playwright-core";
+
+/** Screenshots; git ignores the folder. */
+export const OUT = join(dirname(fileURLToPath(import.meta.url)), "out");
+
+const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome", "/usr/bin/google-chrome-stable"];
+
+/** Without these Chromium looks for its makers' servers at every start. */
+const QUIET = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+
+async function program() {
+  const named = process.env.CHROMIUM_BIN ?? PLACES.find((place) => existsSync(place));
+  if (named) return named;
+  // Its own list of flags is not used: it turns web security off and puts everything into one process.
+  const { default: packed } = await import("@sparticuz/chromium");
+  return packed.executablePath();
+}
+
+/** Starts the browser. The sandbox cannot run for root. */
+export async function startBrowser() {
+  mkdirSync(OUT, { recursive: true });
+  const args = process.getuid?.() === 0 ? [...QUIET, "--no-sandbox"] : QUIET;
+  return chromium.launch({ executablePath: await program(), args, headless: true });
+}
+
+/**
+ * A fresh page that records what must not happen: policy violations, script errors, layout shifts.
+ *
+ * @param {import("playwright-core").Browser} browser
+ * @param {string} url Where the site is served.
+ */
+export async function openPage(browser, url, { theme = "light", width = 1280, height = 800, scripts = true, permissions = [] } = {}) {
+  const context = await browser.newContext({ baseURL: url, colorScheme: theme, viewport: { width, height }, javaScriptEnabled: scripts, permissions });
+  const page = await context.newPage();
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(`script error: ${error.message}`));
+  page.on("console", (message) => {
+    if (/Content Security Policy|TrustedHTML|TrustedScript/.test(message.text())) faults.push(message.text());
+  });
+  if (scripts) await page.addInitScript(watch);
+  return { page, context, faults, shift: () => page.evaluate(() => window.__shift), violations: () => page.evaluate(() => window.__violations) };
+}
+
+/** Runs in the page, before its own scripts. */
+function watch() {
+  window.__shift = 0;
+  window.__violations = [];
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.__shift += entry.value;
+  }).observe({ type: "layout-shift", buffered: true });
+  document.addEventListener("securitypolicyviolation", (event) => window.__violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+}
+
+/**
+ * The site under test: `GATEHOUSE_URL`, where a real Worker runs, else what `start` gives.
+ *
+ * @param {() => Promise<{url: string, stop(): Promise<void>}>} start
+ */
+export async function siteUnderTest(start) {
+  const given = process.env.GATEHOUSE_URL;
+  return given ? { url: given.replace(/\/$/, ""), stop: async () => {} } : start();
+}

@@ -1,0 +1,260 @@
+//! One build, from the inputs to the finished tree. Every step is a function of the tree before it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gatehouse::domain::answer::{Index, Passage};
+use serde::Serialize;
+
+use crate::html::Survey;
+use crate::layout::{Language, Layout, Page};
+use crate::problem::{Outcome, Problem};
+use crate::tree::{Tree, is_page};
+use crate::{
+    address, bundle, catalogue, docs, fingerprint, hashes, headers, headings, html, links,
+    passages, settings,
+};
+
+/// Folder of Gatehouse's own pages, relative to the root.
+const PAGES: &str = "tools/site/pages";
+
+/// Addresses that belong to Gatehouse: an operator's file there would break its pages.
+const RESERVED: [&str; 3] = ["gatehouse/", "docs/errors/", "zh/docs/errors/"];
+
+/// A finished site.
+pub struct Built {
+    /// Everything that is served.
+    pub tree: Tree,
+    /// What will not work as its author meant, but does not stop the build.
+    pub warnings: Vec<String>,
+}
+
+/// Builds the site of the checkout at `root`.
+///
+/// # Errors
+/// All problems that stopped the build.
+pub fn build(root: &Path) -> Result<Built, Vec<Problem>> {
+    // 1. Read the inputs.
+    let site = settings::read(root).map_err(alone)?;
+    let operator = operators(root, &site.dir).map_err(alone)?;
+    let layout = Layout {
+        templates: Tree::read(&root.join(PAGES)).map_err(alone)?,
+        site_title: site.title,
+    };
+    let documents = docs::read(&Tree::read(&root.join("docs")).map_err(alone)?).map_err(alone)?;
+    let scripts = bundle::build(root, &root.join(PAGES).join("js")).map_err(alone)?;
+    let mut warnings: Vec<String> = scripts.warning.into_iter().collect();
+
+    // 2. Render Gatehouse's own pages; where the operator has a file of the same name, theirs is served.
+    let mut tree = own_pages(&layout, &documents).map_err(alone)?;
+    tree.files.extend(
+        scripts
+            .files
+            .into_iter()
+            .map(|(name, bytes)| (format!("gatehouse/{name}"), bytes)),
+    );
+    if let Some(licence) = bundle::licence(root) {
+        tree.put("gatehouse/licences.txt", licence);
+    }
+    let theirs: Vec<String> = operator.pages();
+    tree.files.extend(operator.files);
+
+    // 3. Give every section an address, then everything that pages load a hashed name.
+    for page in tree.pages() {
+        let text = tree
+            .text(&page)
+            .ok_or_else(|| alone(Problem::new(&page, "the page is not valid UTF-8")))?;
+        let text = headings::add_ids(&page, text).map_err(alone)?;
+        tree.put(page, text);
+    }
+    fingerprint::run(&mut tree).map_err(alone)?;
+
+    // 4. Check what the pages say: links that lead nowhere stop the build in Gatehouse's pages, and are named in the operator's.
+    let surveys = survey(&tree).map_err(alone)?;
+    let (warned, stopping): (Vec<_>, Vec<_>) = links::broken(&tree, &surveys)
+        .into_iter()
+        .partition(|problem| theirs.contains(&problem.file));
+    if !stopping.is_empty() {
+        return Err(stopping);
+    }
+    warnings.extend(warned.iter().map(Problem::to_string));
+    warnings.extend(blocked(&tree, &surveys));
+
+    // 5. Write what depends on all of it: the headers, the search index, the list of files.
+    let text = headers::render(&tree, surveys.values()).map_err(alone)?;
+    tree.put("_headers", text);
+    let text = index(&tree, &layout.site_title).map_err(alone)?;
+    tree.put("gatehouse/index.json", text);
+    let text = manifest(&tree).map_err(alone)?;
+    tree.put("gatehouse/manifest.json", text);
+    Ok(Built { tree, warnings })
+}
+
+fn alone(problem: Problem) -> Vec<Problem> {
+    vec![problem]
+}
+
+/// The operator's folder, which must have a first page and leave Gatehouse's addresses alone.
+fn operators(root: &Path, dir: &str) -> Outcome<Tree> {
+    let folder = root.join(dir);
+    if !folder.is_dir() {
+        return Err(Problem::new(
+            "gatehouse.toml",
+            format!("[site] dir = \"{dir}\": there is no such folder"),
+        ));
+    }
+    let operator = Tree::read(&folder)?;
+    if !operator.files.contains_key("index.html") {
+        return Err(Problem::new(
+            format!("{dir}/index.html"),
+            "the site needs a first page of this name",
+        ));
+    }
+    for path in operator.files.keys() {
+        let file = format!("{dir}/{path}");
+        if RESERVED.iter().any(|start| path.starts_with(start)) {
+            return Err(Problem::new(
+                file,
+                "Gatehouse serves its own files at this address; move yours elsewhere",
+            ));
+        }
+        if fingerprint::is_hashed(path) {
+            return Err(Problem::new(
+                file,
+                "names with .immutable. are made by the build; rename the file",
+            ));
+        }
+    }
+    Ok(operator)
+}
+
+/// Documents, catalogue and the single pages, with style sheet and icon.
+fn own_pages(layout: &Layout, documents: &[docs::Document]) -> Outcome<Tree> {
+    let mut tree = docs::render(layout, documents)?;
+    tree.files
+        .extend(catalogue::render(layout, documents)?.files);
+    for file in ["style.css", "icon.svg"] {
+        tree.put(format!("gatehouse/{file}"), layout.template(file)?);
+    }
+    let script =
+        format!("{CLOSED}<script type=\"module\" src=\"/gatehouse/documents.js\"></script>");
+    let found = "There is nothing at this address.";
+    let kept = "Keep documents on this site: upload, list, download, delete.";
+    for (file, title, description, head, kind) in [
+        ("404.html", "Page not found", found, CLOSED, "plain"),
+        ("documents.html", "Documents", kept, script.as_str(), "wide"),
+    ] {
+        let page = Page {
+            title,
+            description,
+            language: Language::En,
+            head,
+            main: layout.template(file)?,
+            kind,
+        };
+        tree.put(file, layout.frame(&page)?);
+    }
+    for (file, title, language) in [
+        ("ask.html", "Ask", Language::En),
+        ("ask.zh.html", "提问", Language::Zh),
+    ] {
+        tree.put(
+            format!("gatehouse/{file}"),
+            answer_template(layout, file, title, language)?,
+        );
+    }
+    Ok(tree)
+}
+
+/// Keeps a page out of search engines and out of the answerer's index.
+const CLOSED: &str = "<meta name=\"robots\" content=\"noindex\">";
+
+/// The Worker's page for the plain form. Its places `<!--gatehouse:name-->` must arrive as they are written.
+fn answer_template(
+    layout: &Layout,
+    file: &str,
+    title: &str,
+    language: Language,
+) -> Outcome<String> {
+    let main = layout.template(file)?;
+    let page = Page {
+        title,
+        description: &layout.site_title,
+        language,
+        head: CLOSED,
+        main,
+        kind: "plain",
+    };
+    let framed = layout.frame(&page)?;
+    let (before, after) = framed.split_once("<title>").unwrap_or((&framed, ""));
+    let after = after
+        .split_once("</title>")
+        .map_or(after, |(_, after)| after);
+    Ok(format!(
+        "{before}<title>{title} · <!--gatehouse:title--></title>{after}"
+    ))
+}
+
+fn survey(tree: &Tree) -> Outcome<BTreeMap<String, Survey>> {
+    let mut surveys = BTreeMap::new();
+    for page in tree.pages() {
+        let survey = html::survey(&page, tree.text(&page).unwrap_or_default())?;
+        surveys.insert(page, survey);
+    }
+    Ok(surveys)
+}
+
+fn blocked(tree: &Tree, surveys: &BTreeMap<String, Survey>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (page, survey) in surveys {
+        let html = tree.text(page).unwrap_or_default();
+        for (offset, reason) in &survey.blocked {
+            found.push(Problem::at(page, html, *offset, reason.clone()).to_string());
+        }
+    }
+    found
+}
+
+fn index(tree: &Tree, site_title: &str) -> Outcome<String> {
+    let mut all: Vec<Passage> = Vec::new();
+    for (path, _) in tree.files.iter().filter(|(path, _)| is_page(path)) {
+        let html = tree.text(path).unwrap_or_default();
+        all.extend(passages::of_page(path, html, site_title));
+    }
+    let text = Index::build(all).to_json();
+    text.map_err(|error| Problem::new("gatehouse/index.json", error.to_string()))
+}
+
+/// One file of the manifest.
+#[derive(Serialize)]
+struct Listed {
+    /// Address at which it is served.
+    url: String,
+    /// Bytes.
+    size: usize,
+    /// SHA-256, hexadecimal.
+    sha256: String,
+}
+
+fn manifest(tree: &Tree) -> Outcome<String> {
+    // `_headers` and `_redirects` are read by the platform and never served.
+    let served = tree.files.iter().filter(|(path, _)| !path.starts_with('_'));
+    let listed: BTreeMap<&str, Listed> = served
+        .map(|(path, bytes)| {
+            let listed = Listed {
+                url: address::of_file(path),
+                size: bytes.len(),
+                sha256: hashes::hex(bytes),
+            };
+            (path.as_str(), listed)
+        })
+        .collect();
+    json("gatehouse/manifest.json", &listed)
+}
+
+fn json(file: &str, value: &impl Serialize) -> Outcome<String> {
+    serde_json::to_string(value).map_err(|error| Problem::new(file, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests;
