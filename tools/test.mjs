@@ -37,7 +37,7 @@ const steps = {
     }
   },
   edge: () => nodeTests("tests/edge", "tests/tools"),
-  browser: () => nodeTests("tests/browser", "tests/readme"),
+  browser: () => nodeTests("tests/browser"),
   async long() {
     await nodeTests("tests/long");
   },
