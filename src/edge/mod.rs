@@ -61,11 +61,14 @@ fn unconfigured(cause: &str) -> Reply<World> {
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _ctx: ScheduleContext) {
     match World::new(env) {
-        Ok(world) => {
-            if let Err(fault) = documents::sweep(&world).await {
-                console_error!("sweep: {}", fault.0);
+        Ok(world) => match documents::sweep(&world).await {
+            Ok(swept) => {
+                for fault in &swept.faults {
+                    console_error!("sweep: {fault}");
+                }
             }
-        }
+            Err(fault) => console_error!("sweep: {}", fault.0),
+        },
         Err(fault) => console_error!("{}", fault.0),
     }
 }
