@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
+import { startWorker } from "../edge/support/worker.mjs";
+
 /** Screenshots; git ignores the folder. */
 export const OUT = join(dirname(fileURLToPath(import.meta.url)), "out");
 
@@ -57,12 +59,9 @@ function watch() {
   document.addEventListener("securitypolicyviolation", (event) => window.__violations.push(`${event.violatedDirective} ${event.blockedURI}`));
 }
 
-/**
- * The site under test: `GATEHOUSE_URL`, where a real Worker runs, else what `start` gives.
- *
- * @param {() => Promise<{url: string, stop(): Promise<void>}>} start
- */
-export async function siteUnderTest(start) {
+/** The real Worker, as a newcomer starts it: the shipped configuration and no key. `GATEHOUSE_URL` names a running one. */
+export async function realSite(vars = {}) {
   const given = process.env.GATEHOUSE_URL;
-  return given ? { url: given.replace(/\/$/, ""), stop: async () => {} } : start();
+  if (given) return { url: given.replace(/\/$/, ""), stop: async () => {} };
+  return startWorker({}, { GATEHOUSE_CONFIG: undefined, CANARY_OPENAI_KEY: undefined, CANARY_ANTHROPIC_KEY: undefined, ...vars });
 }

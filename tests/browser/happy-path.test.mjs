@@ -1,16 +1,15 @@
-// What every visitor must be able to do. Runs against the Worker at GATEHOUSE_URL, else against the stand-in.
+// What every visitor must be able to do. Against the real Worker.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { openPage, siteUnderTest, startBrowser } from "./browser.mjs";
-import { startFakeServer } from "./fake-server.mjs";
+import { openPage, realSite, startBrowser } from "./browser.mjs";
 
 let site;
 let browser;
 
 before(async () => {
-  site = await siteUnderTest(startFakeServer);
+  site = await realSite();
   browser = await startBrowser();
 });
 

@@ -8,8 +8,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { OUT, siteUnderTest } from "./browser.mjs";
-import { startFakeServer } from "./fake-server.mjs";
+import { OUT, realSite } from "./browser.mjs";
 
 const SNIPPETS = join(dirname(fileURLToPath(import.meta.url)), "../../docs/snippets");
 const PRINTED = "http://localhost:8787";
@@ -17,7 +16,7 @@ const PRINTED = "http://localhost:8787";
 let site;
 
 before(async () => {
-  site = await siteUnderTest(startFakeServer);
+  site = await realSite();
 });
 
 after(() => site?.stop());

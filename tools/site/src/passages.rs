@@ -13,7 +13,7 @@ const SKIPPED: [&str; 15] = [
 ];
 
 /// Elements that end a line of text.
-const BLOCKS: [&str; 25] = [
+const BLOCKS: [&str; 23] = [
     "address",
     "article",
     "aside",
@@ -36,8 +36,6 @@ const BLOCKS: [&str; 25] = [
     "section",
     "summary",
     "table",
-    "td",
-    "tr",
     "ul",
 ];
 
@@ -107,6 +105,10 @@ impl Cutter {
             self.anchor = value.id().map(str::to_owned);
             return;
         }
+        if name == "tr" {
+            self.row(element);
+            return;
+        }
         let is_block = BLOCKS.contains(&name);
         if is_block {
             self.end_line();
@@ -127,6 +129,19 @@ impl Cutter {
         }
     }
 
+    /// A row of a table is a passage of its own: run together, rows could not be read. Rows of headings are left out.
+    fn row(&mut self, row: ElementRef<'_>) {
+        let cells: Vec<ElementRef<'_>> = row.child_elements().collect();
+        if !cells.iter().any(|cell| cell.value().name() == "td") {
+            return;
+        }
+        let texts = cells
+            .iter()
+            .map(|cell| collapse(&cell.text().collect::<String>()));
+        let texts: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
+        self.push_passage(texts.join(" · "));
+    }
+
     fn end_line(&mut self) {
         let line = collapse(&std::mem::take(&mut self.line));
         if !line.is_empty() {
@@ -137,6 +152,10 @@ impl Cutter {
     fn finish_passage(&mut self) {
         self.end_line();
         let text = std::mem::take(&mut self.lines).join(" ");
+        self.push_passage(text);
+    }
+
+    fn push_passage(&mut self, text: String) {
         if text.is_empty() {
             return;
         }
@@ -179,6 +198,25 @@ fn collapse(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::of_page;
+
+    #[test]
+    fn every_row_of_a_table_is_a_passage_of_its_own() {
+        let page = "<title>T</title><main><h2 id=a>A</h2><p>Before.<table><thead><tr><th>key<th>means</thead>\
+            <tr><td><code>x</code><td>one thing<tr><th>y<td></table>After.</main>";
+        let found = of_page("t.html", page, "");
+        let shown: Vec<(&str, &str)> = found
+            .iter()
+            .map(|p| (p.url.as_str(), p.text.as_str()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("/t#a", "x · one thing"),
+                ("/t#a", "y"),
+                ("/t#a", "Before. After.")
+            ]
+        );
+    }
 
     const PAGE: &str = "<!doctype html><html lang=zh-Hans><title> The  page · Site </title><body><nav><a href=/>Home</a></nav>\
         <main><p>Before.</p><h2 id=a>First <em>one</em></h2><p>Some &amp; <b>bold</b>\n text.<p>More.<ul><li>x<li>y</ul><pre>set\n  k</pre><pre>1\n2\n3\n4</pre>\
