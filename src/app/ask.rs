@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::chat::{answer_chat, plain_text, read_body};
+use super::body::read_body;
+use super::chat::answer_chat;
 use super::gate::Caller;
 use super::port::{ByteSource, Port};
-use super::refuse::prefers_chinese;
+use super::render::plain_text;
 use super::reply::{Body, Reply};
 use super::request::{Head, form_pairs};
 use crate::base::errors::{Code, Refusal, Text};
@@ -115,7 +116,7 @@ pub async fn error_page<P: Port>(
     request_id: &str,
 ) -> Reply<P> {
     let entry = refusal.code.entry();
-    let chinese = prefers_chinese(head);
+    let chinese = head.prefers_chinese();
     let (reference, more) = if chinese {
         ("请求标识", "关于此错误")
     } else {
@@ -150,7 +151,7 @@ fn request_fields(alias: &str, question: &str, max_tokens: u64) -> Map<String, V
 }
 
 fn builtin_note(head: &Head, settings: &Settings) -> String {
-    let chinese = prefers_chinese(head);
+    let chinese = head.prefers_chinese();
     let mark = if chinese {
         "内置回答，未使用模型：以下内容引自本站页面。"
     } else {
@@ -186,7 +187,7 @@ async fn page<P: Port>(
         ("note", note),
         ("models", models.as_str()),
     ];
-    let chinese = prefers_chinese(head);
+    let chinese = head.prefers_chinese();
     let template = match port
         .asset(if chinese { TEMPLATE_ZH } else { TEMPLATE })
         .await

@@ -45,20 +45,11 @@ pub async fn refuse<P: Port>(
 /// The catalogue's text in the language that the caller prefers.
 #[must_use]
 pub fn language(head: &Head, entry: &'static Entry) -> &'static Text {
-    if prefers_chinese(head) {
+    if head.prefers_chinese() {
         &entry.zh
     } else {
         &entry.en
     }
-}
-
-/// Does the caller's first language happen to be Chinese?
-#[must_use]
-pub fn prefers_chinese(head: &Head) -> bool {
-    head.accept_language
-        .as_deref()
-        .and_then(|header| header.split([',', ';', '-']).next())
-        .is_some_and(|first| first.trim().eq_ignore_ascii_case("zh"))
 }
 
 fn json_error<P: Port>(

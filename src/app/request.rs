@@ -80,6 +80,15 @@ impl Head {
         crate::domain::route::dialect(&self.path, self.anthropic_version.is_some())
     }
 
+    /// Does the caller's first language happen to be Chinese?
+    #[must_use]
+    pub fn prefers_chinese(&self) -> bool {
+        self.accept_language
+            .as_deref()
+            .and_then(|header| header.split([',', ';', '-']).next())
+            .is_some_and(|first| first.trim().eq_ignore_ascii_case("zh"))
+    }
+
     /// Was the request made over TLS?
     #[must_use]
     pub fn https(&self) -> bool {

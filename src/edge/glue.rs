@@ -66,3 +66,12 @@ pub fn name(error: &JsValue) -> String {
         .and_then(|value| value.as_string())
         .unwrap_or_default()
 }
+
+/// JavaScript's numbers are exact to 2^53, far above any size or time here.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes and times stay below 2^53"
+)]
+pub const fn as_f64(number: u64) -> f64 {
+    number as f64
+}

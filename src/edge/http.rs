@@ -136,7 +136,7 @@ impl ByteSource for RequestBody {
         let read = if self.length.is_some_and(|length| length <= cap) {
             glue::read_buffer(&self.request)
         } else {
-            glue::read_all(&stream, as_f64(cap), 0.0)
+            glue::read_all(&stream, glue::as_f64(cap), 0.0)
         };
         match JsFuture::from(read).await {
             Ok(bytes) => Ok(Uint8Array::new(&bytes).to_vec()),
@@ -160,13 +160,4 @@ pub fn response(reply: Reply<World>) -> Response {
         Body::Stream(stream) => stream,
     };
     glue::respond(reply.status, &headers.join("\n"), body)
-}
-
-/// JavaScript's numbers are exact to 2^53, far above any size or time here.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "sizes and times stay below 2^53"
-)]
-pub const fn as_f64(number: u64) -> f64 {
-    number as f64
 }

@@ -7,7 +7,6 @@ use worker::js_sys::{Array, Reflect};
 use worker::wasm_bindgen::JsValue;
 use worker::wasm_bindgen_futures::JsFuture;
 
-use super::http::as_f64;
 use super::{clock, glue};
 use crate::base::machine::{Effects, Machine};
 
@@ -98,7 +97,7 @@ impl<M: Machine> Shell<M> {
             }
         }
         if let Some(at) = effects.alarm {
-            glue::set_alarm(&self.storage, as_f64(at.0));
+            glue::set_alarm(&self.storage, glue::as_f64(at.0));
         }
         Ok(())
     }

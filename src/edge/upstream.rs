@@ -10,7 +10,6 @@ use worker::wasm_bindgen::closure::Closure;
 use worker::wasm_bindgen_futures::JsFuture;
 
 use super::glue;
-use super::http::as_f64;
 use crate::app::port::{Closing, FirstByte, RelayEnd};
 use crate::base::time::Millis;
 use crate::domain::llm::observe::{Observation, Observer};
@@ -34,7 +33,12 @@ pub async fn send(
         ));
     }
     let body = Uint8Array::from(request.body);
-    let sent = glue::send(&request.url, &headers.join("\n"), &body, as_f64(deadline.0));
+    let sent = glue::send(
+        &request.url,
+        &headers.join("\n"),
+        &body,
+        glue::as_f64(deadline.0),
+    );
     let answer = JsFuture::from(sent)
         .await
         .map_err(|error| fault(&error, UpstreamFault::Unreachable))?;
@@ -58,7 +62,7 @@ pub async fn send(
 
 /// Reads a body whole.
 pub async fn read(body: JsValue, cap: u64, deadline: Millis) -> Result<Vec<u8>, UpstreamFault> {
-    let read = glue::read_all(&body, as_f64(cap), as_f64(deadline.0));
+    let read = glue::read_all(&body, glue::as_f64(cap), glue::as_f64(deadline.0));
     match JsFuture::from(read).await {
         Ok(bytes) => Ok(Uint8Array::new(&bytes).to_vec()),
         Err(error) => Err(fault(&error, UpstreamFault::Broken)),
@@ -75,7 +79,7 @@ fn fault(error: &JsValue, otherwise: impl FnOnce(String) -> UpstreamFault) -> Up
 
 /// Waits for the first byte of a body.
 pub async fn first_byte(body: JsValue, deadline: Millis) -> FirstByte<JsValue> {
-    let Ok(found) = JsFuture::from(glue::first_byte(&body, as_f64(deadline.0))).await else {
+    let Ok(found) = JsFuture::from(glue::first_byte(&body, glue::as_f64(deadline.0))).await else {
         return FirstByte::Broken("the body cannot be read".to_owned());
     };
     match found.as_string().as_deref() {
@@ -113,8 +117,8 @@ pub fn relay(
     let close: Closure<dyn FnMut(u32) -> JsValue> = close;
     let pair = glue::relay(
         branches,
-        as_f64(deadlines.idle_ms),
-        as_f64(deadlines.total_ms),
+        glue::as_f64(deadlines.idle_ms),
+        glue::as_f64(deadlines.total_ms),
         &push,
         close.as_ref(),
     );

@@ -7,7 +7,6 @@ use worker::wasm_bindgen::JsValue;
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Env, console_log};
 
-use super::http::as_f64;
 use super::{clock, glue, memory, upstream};
 use crate::app::port::{BlobPart, Class, Closing, FirstByte, Port, PortFault, RelayEnd};
 use crate::base::time::Millis;
@@ -154,8 +153,8 @@ impl Port for World {
         for part in &parts {
             list.push(&Array::of3(
                 &JsValue::from_str(&part.key),
-                &JsValue::from_f64(as_f64(part.offset)),
-                &JsValue::from_f64(as_f64(part.length)),
+                &JsValue::from_f64(glue::as_f64(part.offset)),
+                &JsValue::from_f64(glue::as_f64(part.length)),
             ));
         }
         let stream = JsFuture::from(glue::stream_blobs(&self.bucket(), &list))
