@@ -2,7 +2,7 @@
 // half is skipped when nothing that it depends on has changed.
 
 import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { Stop, at, digestOf, environment, filesBelow, once, run, say, windows } from "./lib.mjs";
 
@@ -40,13 +40,18 @@ export async function buildWorker(profile) {
   await once("worker", digestOf(inputs, profile), [at("build", "index.js"), at("build", "index_bg.wasm")], async () => {
     say(`building the Worker (${profile})`);
     await workerBuild(profile);
+    dropRepeatedImports();
   });
 }
 
-/**
- * Runs worker-build and shows cargo's progress. What its bundler says about the helper module that several functions
- * are imported from is noise: the keys are the same and so are their values.
- */
+/** The bundle names the module of helpers once for each function that comes from it, which bundlers warn about. */
+function dropRepeatedImports() {
+  const file = at("build", "index.js");
+  const text = readFileSync(file, "utf8");
+  writeFileSync(file, text.replace(/("\.\/snippets\/[^"]+": ?[\w$]+)(?:,\s*\1)+/g, "$1"));
+}
+
+/** Runs worker-build and shows cargo's progress; what else it says is shown when it fails. */
 function workerBuild(profile) {
   return new Promise((resolve, reject) => {
     const child = spawn("worker-build", [`--${profile}`], { cwd: at(), env: environment(), shell: windows });
