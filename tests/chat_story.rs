@@ -328,10 +328,19 @@ fn every_failure_of_a_provider_has_its_own_answer_and_never_its_text() {
             Scripted::answer(
                 200,
                 "application/json",
-                [Piece::Silence(Millis::from_secs(301))],
+                ["{".into(), Piece::Silence(Millis::from_secs(301))],
             ),
             504,
             "upstream_deadline",
+        ),
+        (
+            Scripted::answer(
+                200,
+                "application/json",
+                [Piece::Silence(Millis::from_secs(31)), "{}".into()],
+            ),
+            504,
+            "upstream_timeout",
         ),
     ];
     for (status, ours, expected) in [

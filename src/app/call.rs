@@ -100,12 +100,9 @@ impl<P: Port> Call<P> {
     async fn whole(self, body: P::Stream) -> Result<Reply<P>, Refusal> {
         let bytes = self
             .port
-            .read(body, MAX_ANSWER_BYTES, self.left())
+            .read(body, MAX_ANSWER_BYTES, self.first_byte_left(), self.left())
             .await
-            .map_err(|fault| match fault {
-                UpstreamFault::TimedOut => Refusal::new(Code::UpstreamDeadline),
-                other => refusal_of(&other),
-            })?;
+            .map_err(|fault| refusal_of(&fault))?;
         let read =
             read::whole(self.form.protocol, &bytes, self.input_bytes).map_err(|invalid| {
                 Refusal::new(Code::UpstreamProtocol).cause(format!("{invalid:?}"))
@@ -254,9 +251,10 @@ pub async fn failed<P: Port>(
     body: Option<P::Stream>,
     deadlines: Deadlines,
 ) -> Refusal {
+    let patience = Millis(deadlines.idle_ms);
     let bytes = match body {
         Some(body) => port
-            .read(body, MAX_ERROR_BYTES, Millis(deadlines.idle_ms))
+            .read(body, MAX_ERROR_BYTES, patience, patience)
             .await
             .unwrap_or_default(),
         None => Vec::new(),

@@ -56,6 +56,8 @@ pub async fn embeddings<P: Port, B: ByteSource>(
     }
 
     let deadlines = settings.deadlines(&alias.config);
+    let began = port.now();
+    let left = |deadline: u64| Millis(deadline).since(port.now().since(began));
     let asked = upstream::request(provider, Protocol::OpenAi, "/embeddings", &body, false);
     let sent = port.send(asked, Millis(deadlines.first_byte_ms)).await;
     let (answer, stream) = sent.map_err(|fault| refusal_of(&fault))?;
@@ -64,7 +66,12 @@ pub async fn embeddings<P: Port, B: ByteSource>(
     }
     let stream = stream.ok_or_else(|| Refusal::new(Code::UpstreamProtocol).cause("no body"))?;
     let bytes = port
-        .read(stream, MAX_ANSWER_BYTES, Millis(deadlines.total_ms))
+        .read(
+            stream,
+            MAX_ANSWER_BYTES,
+            left(deadlines.first_byte_ms),
+            left(deadlines.total_ms),
+        )
         .await
         .map_err(|fault| refusal_of(&fault))?;
     let tokens = token_count(&bytes)

@@ -176,11 +176,12 @@ pub trait Port: Clone + 'static {
         deadline: Millis,
     ) -> Result<(UpstreamHead, Option<Self::Stream>), UpstreamFault>;
 
-    /// Reads a body whole: at most `cap` bytes (after decompression), at most `deadline`.
+    /// Reads a body whole: at most `cap` bytes (after decompression), the first within `first_byte`, all within `deadline`.
     async fn read(
         &self,
         body: Self::Stream,
         cap: u64,
+        first_byte: Millis,
         deadline: Millis,
     ) -> Result<Vec<u8>, UpstreamFault>;
 

@@ -28,6 +28,7 @@ export function fixed(stream, length) {
 
 const TOO_LARGE = "TooLarge";
 const TIMED_OUT = "TimedOut";
+const OVERRUN = "Overrun";
 
 function named(name) {
   const error = new Error(name);
@@ -35,18 +36,25 @@ function named(name) {
   return error;
 }
 
-/** Reads a stream whole: at most `cap` bytes (decompressed ones count), at most `ms` milliseconds when that is not 0. */
-export async function readAll(stream, cap, ms) {
+/**
+ * Reads a stream whole: at most `cap` bytes (decompressed ones count); where `ms` is not 0, its first byte within
+ * `firstMs` and all of it within `ms` milliseconds.
+ */
+export async function readAll(stream, cap, firstMs, ms) {
   const reader = stream.getReader();
-  let timer;
-  const late = ms > 0 && new Promise((_, reject) => (timer = setTimeout(() => reject(named(TIMED_OUT)), ms)));
+  const timers = [];
+  const deadline = (name, after) => new Promise((_, reject) => timers.push(setTimeout(() => reject(named(name)), after)));
+  const overrun = ms > 0 && deadline(OVERRUN, ms);
+  let late = ms > 0 && deadline(TIMED_OUT, firstMs);
+  for (const promise of [overrun, late]) if (promise) promise.catch(() => {});
   const parts = [];
   let size = 0;
   try {
     for (;;) {
       const next = reader.read();
-      const { done, value } = await (late ? Promise.race([next, late]) : next);
+      const { done, value } = await (ms > 0 ? Promise.race(late ? [next, overrun, late] : [next, overrun]) : next);
       if (done) break;
+      late = false;
       size += value.byteLength;
       if (size > cap) throw named(TOO_LARGE);
       parts.push(value);
@@ -55,7 +63,7 @@ export async function readAll(stream, cap, ms) {
     reader.cancel().catch(() => {});
     throw error;
   } finally {
-    clearTimeout(timer);
+    for (const handle of timers) clearTimeout(handle);
   }
   if (parts.length === 1) return parts[0];
   const whole = new Uint8Array(size);
@@ -146,7 +154,8 @@ const CLOSING_MS = 5000;
 /**
  * Passes a body to the client through a native pipe, while `push` sees its bytes a few times a second. The pipe
  * neither closes nor aborts the client's side, so that a bad end can still be answered: `closing(end)` gives the bytes
- * to append, if any. Returns the client's stream and the promise of the end.
+ * to append, if any. A `push` that answers false has seen something that is no answer: the relay ends there. Returns the
+ * client's stream and the promise of the end.
  */
 export function relay({ client, reader, first }, idleMs, totalMs, push, closing) {
   const through = new IdentityTransformStream();
@@ -155,87 +164,120 @@ export function relay({ client, reader, first }, idleMs, totalMs, push, closing)
   return [through.readable, watch(pipe, control, through.writable, reader, first, idleMs, totalMs, push, closing)];
 }
 
+/** Reads the metering branch: one read is under way at a time, and what it brings is looked at only when asked. */
+class Meter {
+  constructor(reader, push) {
+    this.reader = reader;
+    this.push = push;
+    this.fed = Date.now();
+    this.ask();
+  }
+
+  ask() {
+    this.gathered = undefined;
+    this.reading = this.reader.read(new Uint8Array(BUFFER_BYTES)).then(
+      (read) => (this.gathered = read),
+      (error) => (this.gathered = { error }),
+    );
+  }
+
+  /** Has the branch come to its end, or broken? */
+  get over() {
+    return this.gathered !== undefined && (this.gathered.done || this.gathered.error !== undefined);
+  }
+
+  /** Shows what came to the observer, if something did; true when that was a full buffer, so that more may be there. */
+  take() {
+    const value = this.gathered?.value;
+    if (!value?.byteLength) return false;
+    this.fed = Date.now();
+    this.refused = !this.push(value);
+    this.ask();
+    return value.byteLength === BUFFER_BYTES;
+  }
+}
+
+/** Resolves to `late` after that time; `clear` lets it go. */
+function timer(ms) {
+  let handle;
+  const promise = new Promise((resolve) => (handle = setTimeout(resolve, ms, "late")));
+  return { promise, clear: () => clearTimeout(handle) };
+}
+
+/** Waits for one of the promises, at most that long. */
+async function within(ms, ...promises) {
+  const late = timer(ms);
+  try {
+    return await Promise.race([...promises, late.promise]);
+  } finally {
+    late.clear();
+  }
+}
+
+/** Sees a relay to its end and closes the client's side, whatever happens to the observer. */
 async function watch(pipe, control, writable, reader, first, idleMs, totalMs, push, closing) {
+  let end = BROKEN;
+  let last;
+  try {
+    end = await untilEnd(pipe, control, reader, first, idleMs, totalMs, push);
+    last = closing(end);
+  } catch (error) {
+    // The observer's instance was lost to a panic elsewhere: the answer itself can still pass.
+    reader.cancel().catch(() => {});
+    await pipe.catch(() => {});
+    throw error;
+  } finally {
+    if (end !== CLIENT_GONE) {
+      const writer = writable.getWriter();
+      writer.closed.catch(() => {});
+      const close = async () => {
+        if (last) await writer.write(last);
+        await writer.close();
+      };
+      await within(CLOSING_MS, close().catch(() => {}));
+    }
+  }
+  return end;
+}
+
+async function untilEnd(pipe, control, reader, first, idleMs, totalMs, push) {
   let piped; // undefined while the pipe runs, then "done" or "failed"
   const settled = pipe.then(
     () => (piped = "done"),
     () => (piped = "failed"),
   );
   const began = Date.now();
-  let fed = began;
   const wake = Math.max(10, Math.min(WAKE_MS, idleMs / 2, totalMs / 2));
-  push(first);
-
-  // One read is under way at a time; what it brings is looked at when the clock wakes us.
-  let gathered;
-  const ask = () => reader.read(new Uint8Array(BUFFER_BYTES)).then((read) => (gathered = read), (error) => (gathered = { error }));
-  const take = () => {
-    const { value } = gathered;
-    gathered = undefined;
-    if (value?.byteLength) {
-      push(value);
-      fed = Date.now();
-    }
-  };
-  let reading = ask();
-
-  let end;
-  while (piped === undefined && end === undefined) {
-    let timer;
-    await Promise.race([settled, new Promise((resolve) => (timer = setTimeout(resolve, wake)))]);
-    clearTimeout(timer);
-    while (gathered && !gathered.done && !gathered.error) {
-      take();
-      reading = ask();
-      // Lets a read that was already satisfied settle, without waiting for one that is not.
-      await Promise.race([reading, Promise.resolve()]);
-    }
-    const now = Date.now();
-    if (piped !== undefined) break;
-    if (now - began >= totalMs) end = OVERRAN;
-    else if (now - fed >= idleMs) end = STALLED;
-  }
-
-  if (end !== undefined) {
+  const abort = async (end) => {
     control.abort();
+    reader.cancel().catch(() => {});
     await settled;
-  }
-  const writer = writable.getWriter();
-  writer.closed.catch(() => {});
-  if (end === undefined) {
-    // An upstream that ended or broke shows on the metering side too, behind all that has gathered there. When only the
-    // pipe failed, it was the client that went away.
-    let timer;
-    const late = new Promise((resolve) => (timer = setTimeout(resolve, SETTLE_MS, "late")));
-    for (;;) {
-      const woke = await (piped === "done" ? reading : Promise.race([reading, late]));
-      if (woke === "late") {
-        end = CLIENT_GONE;
-        break;
-      }
-      if (gathered.done || gathered.error) {
-        end = piped === "done" && !gathered.error ? ENDED : BROKEN;
-        break;
-      }
-      take();
-      reading = ask();
-    }
-    clearTimeout(timer);
-  }
-  if (end !== ENDED) reader.cancel().catch(() => {});
+    return end;
+  };
+  if (!push(first)) return abort(BROKEN);
+  const meter = new Meter(reader, push);
 
-  const last = closing(end);
-  if (end !== CLIENT_GONE) {
-    let timer;
-    const close = async () => {
-      if (last) await writer.write(last);
-      await writer.close();
-    };
-    const patience = new Promise((resolve) => (timer = setTimeout(resolve, CLOSING_MS)));
-    await Promise.race([close().catch(() => {}), patience]);
-    clearTimeout(timer);
+  while (piped === undefined) {
+    await within(wake, settled);
+    while (meter.take() && !meter.refused && piped === undefined) await within(wake, meter.reading);
+    if (piped !== undefined) break;
+    const now = Date.now();
+    if (meter.refused) return abort(BROKEN);
+    if (now - began >= totalMs) return abort(OVERRAN);
+    if (now - meter.fed >= idleMs) return abort(STALLED);
   }
-  return end;
+
+  // An upstream that ended or broke shows on the metering side too, behind all that has gathered there. When only the
+  // pipe failed, it was the client that went away.
+  const late = timer(SETTLE_MS);
+  while (!meter.over && !meter.refused) {
+    const woke = await (piped === "done" ? meter.reading : Promise.race([meter.reading, late.promise]));
+    if (woke === "late") return abort(CLIENT_GONE);
+    meter.take();
+  }
+  late.clear();
+  if (piped === "done" && meter.gathered?.done) return ENDED;
+  return abort(BROKEN);
 }
 
 // === stores ===

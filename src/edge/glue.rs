@@ -12,7 +12,7 @@ extern "C" {
     pub fn respond(status: u16, headers: &str, body: JsValue) -> Response;
 
     #[wasm_bindgen(js_name = readAll)]
-    pub fn read_all(stream: &JsValue, cap: f64, ms: f64) -> Promise;
+    pub fn read_all(stream: &JsValue, cap: f64, first_ms: f64, ms: f64) -> Promise;
     #[wasm_bindgen(js_name = readBuffer)]
     pub fn read_buffer(request: &Request) -> Promise;
 
@@ -23,7 +23,7 @@ extern "C" {
         branches: &JsValue,
         idle_ms: f64,
         total_ms: f64,
-        push: &Closure<dyn FnMut(Uint8Array)>,
+        push: &Closure<dyn FnMut(Uint8Array) -> bool>,
         closing: &JsValue,
     ) -> Array;
 

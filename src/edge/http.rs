@@ -136,7 +136,7 @@ impl ByteSource for RequestBody {
         let read = if self.length.is_some_and(|length| length <= cap) {
             glue::read_buffer(&self.request)
         } else {
-            glue::read_all(&stream, glue::as_f64(cap), 0.0)
+            glue::read_all(&stream, glue::as_f64(cap), 0.0, 0.0)
         };
         match JsFuture::from(read).await {
             Ok(bytes) => Ok(Uint8Array::new(&bytes).to_vec()),

@@ -61,8 +61,14 @@ pub async fn send(
 }
 
 /// Reads a body whole.
-pub async fn read(body: JsValue, cap: u64, deadline: Millis) -> Result<Vec<u8>, UpstreamFault> {
-    let read = glue::read_all(&body, glue::as_f64(cap), glue::as_f64(deadline.0));
+pub async fn read(
+    body: JsValue,
+    cap: u64,
+    first_byte: Millis,
+    deadline: Millis,
+) -> Result<Vec<u8>, UpstreamFault> {
+    let [first_byte, deadline] = [first_byte, deadline].map(|time| glue::as_f64(time.0.max(1)));
+    let read = glue::read_all(&body, glue::as_f64(cap), first_byte, deadline);
     match JsFuture::from(read).await {
         Ok(bytes) => Ok(Uint8Array::new(&bytes).to_vec()),
         Err(error) => Err(fault(&error, UpstreamFault::Broken)),
@@ -72,6 +78,7 @@ pub async fn read(body: JsValue, cap: u64, deadline: Millis) -> Result<Vec<u8>, 
 fn fault(error: &JsValue, otherwise: impl FnOnce(String) -> UpstreamFault) -> UpstreamFault {
     match glue::name(error).as_str() {
         "TimedOut" | "TimeoutError" => UpstreamFault::TimedOut,
+        "Overrun" => UpstreamFault::Overran,
         "TooLarge" => UpstreamFault::TooLarge,
         _ => otherwise(glue::message(error)),
     }
@@ -102,7 +109,11 @@ pub fn relay(
 ) {
     let observer = Rc::new(RefCell::new(observer));
     let watching = Rc::clone(&observer);
-    let push = Closure::new(move |bytes: Uint8Array| watching.borrow_mut().push(&bytes.to_vec()));
+    let push = Closure::new(move |bytes: Uint8Array| {
+        let mut observer = watching.borrow_mut();
+        observer.push(&bytes.to_vec());
+        !observer.is_malformed()
+    });
     let judging = Rc::clone(&observer);
     let mut closing = Some(closing);
     let close = Closure::new(move |end: u32| -> JsValue {

@@ -175,9 +175,10 @@ impl Port for World {
         &self,
         body: JsValue,
         cap: u64,
+        first_byte: Millis,
         deadline: Millis,
     ) -> Result<Vec<u8>, UpstreamFault> {
-        upstream::read(body, cap, deadline).await
+        upstream::read(body, cap, first_byte, deadline).await
     }
 
     async fn first_byte(&self, body: JsValue, deadline: Millis) -> FirstByte<JsValue> {

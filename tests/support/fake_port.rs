@@ -535,15 +535,20 @@ impl Port for FakePort {
         &self,
         body: FakeStream,
         cap: u64,
+        first_byte: Millis,
         deadline: Millis,
     ) -> Result<Vec<u8>, UpstreamFault> {
         let give_up = self.now().plus(deadline);
         let mut whole = Vec::new();
         loop {
-            match self.pull(&body, give_up.since(self.now())).await {
+            let left = give_up.since(self.now());
+            let waiting = whole.is_empty() && first_byte < left;
+            let patience = if waiting { first_byte } else { left };
+            match self.pull(&body, patience).await {
                 Pulled::Bytes(bytes) => whole.extend(bytes),
                 Pulled::End => return Ok(whole),
-                Pulled::TimedOut => return Err(UpstreamFault::TimedOut),
+                Pulled::TimedOut if waiting => return Err(UpstreamFault::TimedOut),
+                Pulled::TimedOut => return Err(UpstreamFault::Overran),
                 Pulled::Broken(cause) => return Err(UpstreamFault::Broken(cause)),
             }
             if whole.len() as u64 > cap {
@@ -593,6 +598,9 @@ impl Port for FakePort {
                         observer.push(&bytes);
                         to_client.0.borrow_mut().push_back(Piece::Bytes(bytes));
                         passed += 1;
+                        if observer.is_malformed() {
+                            break RelayEnd::Broken;
+                        }
                     }
                     Pulled::End => break RelayEnd::Ended,
                     Pulled::Broken(_) => break RelayEnd::Broken,

@@ -81,6 +81,12 @@ impl Observer {
         self.protocol
     }
 
+    /// Has something come that is not the protocol? Nothing after it is looked at.
+    #[must_use]
+    pub const fn is_malformed(&self) -> bool {
+        self.state.malformed
+    }
+
     /// Reads the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.state.malformed {
@@ -119,7 +125,8 @@ impl Observer {
             malformed: state.malformed,
             usage,
             answer,
-            inside_event: self.parser.pending(),
+            // A parser that gave up may have stopped anywhere.
+            inside_event: state.malformed || self.parser.pending(),
         }
     }
 }

@@ -38,8 +38,10 @@ pub struct UpstreamHead {
 pub enum UpstreamFault {
     /// No connection, or none that got as far as an answer. The text is for the log.
     Unreachable(String),
-    /// The deadline passed.
+    /// Nothing came within the first-byte deadline.
     TimedOut,
+    /// The total deadline passed.
+    Overran,
     /// The connection broke after the answer began.
     Broken(String),
     /// More bytes than we accept.
@@ -53,6 +55,7 @@ impl UpstreamFault {
         let (code, cause) = match self {
             Self::Unreachable(text) => (Code::UpstreamUnreachable, text.clone()),
             Self::TimedOut => (Code::UpstreamTimeout, String::new()),
+            Self::Overran => (Code::UpstreamDeadline, String::new()),
             Self::Broken(text) => (Code::UpstreamDisconnected, text.clone()),
             Self::TooLarge => (Code::UpstreamTooLarge, String::new()),
         };
