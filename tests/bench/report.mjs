@@ -1,0 +1,145 @@
+// From slices to a table that says what was measured, where, and how.
+
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { cpus, loadavg, release, totalmem, type } from "node:os";
+
+import { at } from "../../tools/lib.mjs";
+import { workerd } from "./servers.mjs";
+
+const TITLES = {
+  passthrough: "(a) pass-through",
+  gatehouse: "(b) Gatehouse",
+  "gatehouse-kv": "(b) Gatehouse",
+  portkey: "(c) Portkey",
+};
+
+/** Of sorted or unsorted numbers, the one below which that share lies (nearest rank). */
+export function quantile(numbers, share) {
+  const sorted = [...numbers].sort((x, y) => x - y);
+  return sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(share * sorted.length) - 1))];
+}
+
+export const median = (numbers) => {
+  const sorted = [...numbers].sort((x, y) => x - y);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+};
+
+/** One line of the table: a system in a scenario, with (a) of the same rounds to compare with. */
+function row(scenario, system, slices, base) {
+  const over = (pick) => median(slices.map(pick));
+  const measured = slices.every((one) => one.cpuPerRequestMs !== undefined);
+  const ratios = measured && base ? slices.map((one, i) => one.cpuPerRequestMs / base[i].cpuPerRequestMs) : undefined;
+  const single = (which, share) => over((one) => quantile(one.single[which], share));
+  const all = slices.flatMap((one) => one.loaded.total);
+  return {
+    scenario: scenario.name,
+    system,
+    requests: slices.reduce((sum, one) => sum + one.requests, 0),
+    cpuMs: measured ? over((one) => one.cpuPerRequestMs) : undefined,
+    ratio: ratios && median(ratios),
+    ratioSpread: ratios && [Math.min(...ratios), Math.max(...ratios)],
+    target: system.startsWith("gatehouse") ? scenario.target : undefined,
+    singleP50: single("total", 0.5),
+    singleP99: quantile(slices.flatMap((one) => one.single.total), 0.99),
+    firstByteP50: single("first", 0.5),
+    addedFirstByte: base && median(slices.map((one, i) => quantile(one.single.first, 0.5) - quantile(base[i].single.first, 0.5))),
+    loadedP50: over((one) => quantile(one.loaded.total, 0.5)),
+    loadedP99: quantile(all, 0.99),
+  };
+}
+
+function rows(scenarios, results) {
+  return scenarios.flatMap((scenario) => {
+    const of = results.get(scenario.name);
+    const base = of.passthrough ?? results.get(scenario.base)?.passthrough;
+    return scenario.systems.map((system) => row(scenario, system, of[system], base));
+  });
+}
+
+/** Is the target met, and is (b) below (c)? */
+function verdict(line, lines) {
+  if (!line.system.startsWith("gatehouse") || line.cpuMs === undefined) return "";
+  const words = [];
+  if (line.target && line.ratio) words.push(`${line.ratio <= line.target ? "meets" : "misses"} ${line.target}`);
+  const other = lines.find(({ scenario, system }) => scenario === line.scenario && system === "portkey") ?? lines.find(({ system }) => system === "portkey");
+  if (other) words.push(line.cpuMs < other.cpuMs ? "below (c)" : "not below (c)");
+  return words.join(", ");
+}
+
+const fixed = (number, digits) => (number === undefined ? "–" : number.toFixed(digits));
+const signed = (number) => (number === undefined ? "–" : `${number >= 0 ? "+" : "−"}${Math.abs(number).toFixed(2)}`);
+
+function table(lines) {
+  const head = ["scenario", "system", "requests", "CPU ms/request", "× (a)", "spread", "target", "first byte p50", "added", "p50 at 1", "p99 at 1", "p50 at 10", "p99 at 10"];
+  const cells = lines.map((line) => [
+    line.scenario,
+    TITLES[line.system],
+    String(line.requests),
+    fixed(line.cpuMs, 3),
+    fixed(line.ratio, 2),
+    line.ratioSpread ? line.ratioSpread.map((one) => one.toFixed(2)).join("–") : "–",
+    verdict(line, lines),
+    fixed(line.firstByteP50, 2),
+    line.system === "passthrough" ? "–" : signed(line.addedFirstByte),
+    ...[line.singleP50, line.singleP99, line.loadedP50, line.loadedP99].map((one) => fixed(one, 2)),
+  ]);
+  const widths = head.map((title, i) => Math.max(title.length, ...cells.map((cell) => cell[i].length)));
+  const isText = (i) => i < 2 || i === 6;
+  const line = (cell) => `| ${cell.map((text, i) => (isText(i) ? text.padEnd(widths[i]) : text.padStart(widths[i]))).join(" | ")} |`;
+  const rule = `| ${widths.map((width, i) => (isText(i) ? "-".repeat(width) : `${"-".repeat(width - 1)}:`)).join(" | ")} |`;
+  return [line(head), rule, ...cells.map(line)].join("\n");
+}
+
+const version = (...path) => JSON.parse(readFileSync(at(...path, "package.json"), "utf8")).version;
+const workerdVersion = () => execFileSync(workerd(), ["--version"], { encoding: "utf8" }).trim();
+
+export async function report({ results, processes, scenarios, plan, load }) {
+  const lines = rows(scenarios, results);
+  const machine = {
+    date: new Date().toISOString(),
+    cpu: cpus()[0]?.model.trim(),
+    cores: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    system: `${type()} ${release()}`,
+    loadAverage: loadavg().map((one) => Number(one.toFixed(2))),
+  };
+  const versions = {
+    gatehouse: version(),
+    workerd: workerdVersion(),
+    portkey: version("tests", "bench", "node_modules", "@portkey-ai", "gateway"),
+    node: process.versions.node,
+    wrangler: version("node_modules", "wrangler"),
+  };
+  const outside = processes.map((one) => ({ ...one, outsideMs: outsideOf(one, results) }));
+  const text = `
+# Benchmark
+
+${machine.date} · ${machine.cores} × ${machine.cpu}, ${machine.memoryGiB} GiB, ${machine.system} · load average ${machine.loadAverage.join(" ")}
+Gatehouse ${versions.gatehouse} (release wasm, bundled by wrangler ${versions.wrangler}) · ${versions.workerd} · @portkey-ai/gateway ${versions.portkey} · Node ${versions.node}
+
+${table(lines)}
+
+Times in milliseconds. "at 1" and "at 10" are requests under way at a time. CPU is user and system time of the server's process with all its
+threads, at ${load.concurrency} under way, the work after the last byte included${machine.system.startsWith("Linux") ? "" : "; it is not measured on this system, which has no /proc"}. "× (a)" is the median over ${plan.rounds} rounds of the ratio within a round, "spread" the
+lowest and highest of them. Cache hits, the miss and the built-in answer are compared with (a) and (c) in "plain chat", for they have no such thing.
+
+Load: ${load.addresses} client addresses in ${load.networks} networks (IPv4 /24, each a Durable Object), the OpenAI SDK's headers and default bodies; streams have 64 events
+4 ms apart. (a) and (b) run on the same workerd, bare: one socket, one worker, no proxy before it. In (b) everything is on: limits
+in SQLite files (in ${load.files}), cache, checks, one log line a request into a file. Before each measurement every address asks once, so that
+its object is in memory; "newcomers" are clients whose network was never seen before, each request a new object. The provider, the key-value store behind the KV binding, and the load
+are processes of their own, not counted. (c) runs on Node with its defaults: without limits, without a cache, without a log; it
+holds a stream back for 25 ms after its first event.
+
+Processes after the run: ${outside.map((one) => `${TITLES[one.name]}${one.name.endsWith("-kv") ? " without isolate memory" : ""} ${fixed(one.memoryMiB, 0)} MiB, ${fixed(one.outsideMs / 1000, 2)} s of CPU outside of the slices above`).join("; ")}.
+`;
+  return { text, data: { machine, versions, plan, load, lines, processes: outside } };
+}
+
+/** CPU that a process used while nothing of its own was measured: requests one at a time, alarms, collected garbage. */
+function outsideOf(one, results) {
+  if (one.cpuMs === undefined) return undefined;
+  const inside = [...results.values()].flatMap((of) => of[one.name] ?? []).reduce((sum, slice) => sum + slice.cpuMs, 0);
+  return one.cpuMs - inside;
+}
