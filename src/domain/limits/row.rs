@@ -14,11 +14,11 @@ use crate::base::time::Millis;
 
 /// Largest slice, in requests; it is also at most an eighth of the quota.
 pub const MAX_SLICE: u32 = 16;
-/// A slice used up within this time makes the next one twice as large; after it they start at one request again, so
-/// that a client that asks now and then never has anything to forfeit.
-pub const BUSY: Millis = Millis::from_secs(2);
 /// An unspent reservation is given back after this time without a request. Below the platform's 10 s of idleness after
 /// which an object may leave memory.
+///
+/// Slices double while a client asks more often than this, and start at one request again when it did not, so that a
+/// client that asks now and then never has anything to forfeit.
 pub const SETTLE: Millis = Millis::from_secs(5);
 
 /// The windows that apply to a row.
@@ -39,9 +39,8 @@ pub struct Row {
     sustained: Log,
     /// Stored as reserved and not yet spent.
     reserve: u32,
-    /// Size of the last slice, and when it was taken.
+    /// Size of the last slice.
     slice: u32,
-    taken: Millis,
     /// Last admission since the row was loaded.
     touched: Millis,
     /// The stored row was unreadable at this time: everything counts as spent then.
@@ -173,29 +172,29 @@ impl Row {
         if let Some(window) = &windows.sustained {
             self.sustained.spend(now, window, cost);
         }
+        let busy = now.since(self.touched) < SETTLE;
         self.touched = now;
         if self.reserve >= cost {
             self.reserve = self.reserve.saturating_sub(cost);
             return None;
         }
-        self.take_slice(now, windows, cost);
+        self.take_slice(now, windows, cost, busy);
         Some(self.store())
     }
 
     /// Reserves what is left of the slice after `cost`, within what the windows have left.
-    fn take_slice(&mut self, now: Millis, windows: Windows, cost: u32) {
+    fn take_slice(&mut self, now: Millis, windows: Windows, cost: u32, busy: bool) {
         let largest = [windows.burst, windows.sustained]
             .into_iter()
             .flatten()
             .map(|window| (window.requests() / 8).clamp(1, MAX_SLICE))
             .min()
             .unwrap_or(1);
-        self.slice = if now.since(self.taken) <= BUSY {
+        self.slice = if busy {
             self.slice.saturating_mul(2).clamp(1, largest)
         } else {
             1
         };
-        self.taken = now;
         self.reserve = self.slice.saturating_sub(cost);
         if let Some(window) = &windows.sustained {
             self.reserve = self.reserve.min(self.sustained.remaining(window));
@@ -398,6 +397,22 @@ mod tests {
         }
         // 1, 2, 4, 8, and then 16 each time.
         assert!((500 / 16..=5 + 500 / 16).contains(&writes), "{writes}");
+    }
+
+    #[test]
+    fn a_client_that_asks_every_few_seconds_writes_once_per_slice_too() {
+        let mut row = Row::default();
+        let windows = Windows {
+            burst: Window::new(1000, Millis(60_000)),
+            sustained: Window::new(1000, Millis(60_000)),
+        };
+        let mut writes = 0;
+        for n in 0..320 {
+            let now = START.plus(Millis(n * 3000));
+            let answer = row.ask(now, windows, 1);
+            writes += u32::from(row.spend(now, windows, 1, &answer).is_some());
+        }
+        assert!((320 / 16..=5 + 320 / 16).contains(&writes), "{writes}");
     }
 
     #[test]

@@ -59,11 +59,8 @@ fn check_budget(size: usize, folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// `ESBUILD_BIN`, else the program that npm installed.
+/// The program that npm installed, beside the packages that it bundles.
 fn esbuild(root: &Path) -> Option<PathBuf> {
-    if let Some(named) = env::var_os("ESBUILD_BIN") {
-        return Some(PathBuf::from(named));
-    }
     let name = if cfg!(windows) {
         "esbuild.cmd"
     } else {
