@@ -40,7 +40,9 @@ function named(name) {
  * Reads a stream whole: at most `cap` bytes (decompressed ones count); where `ms` is not 0, its first byte within
  * `firstMs` and all of it within `ms` milliseconds.
  */
-export async function readAll(stream, cap, firstMs, ms) {
+export async function readAll(source, cap, firstMs, ms) {
+  if (isSmall(source, cap)) return readSmall(source, firstMs);
+  const stream = source instanceof Response ? source.body : source;
   const reader = stream.getReader();
   const timers = [];
   const deadline = (name, after) => new Promise((_, reject) => timers.push(setTimeout(() => reject(named(name)), after)));
@@ -75,6 +77,28 @@ export async function readAll(stream, cap, firstMs, ms) {
   return whole;
 }
 
+/** A body that says it has at most this many bytes comes in one piece, as good as always. */
+const SMALL_BYTES = 65_536;
+
+/** Is this a response whose body can be read in one native step? A compressed one does not tell its true length. */
+function isSmall(source, cap) {
+  if (!(source instanceof Response) || source.headers.has("content-encoding")) return false;
+  const length = source.headers.get("content-length");
+  return length !== null && Number(length) <= Math.min(cap, SMALL_BYTES);
+}
+
+/** Reads such a body: the first byte's deadline holds for all of it. */
+async function readSmall(response, firstMs) {
+  const late = timer(firstMs);
+  const whole = await Promise.race([response.arrayBuffer(), late.promise]);
+  late.clear();
+  if (whole === "late") {
+    controls.get(response)?.abort();
+    throw named(TIMED_OUT);
+  }
+  return new Uint8Array(whole);
+}
+
 /** A request body of known, acceptable length, in one native step. */
 export async function readBuffer(request) {
   return new Uint8Array(await request.arrayBuffer());
@@ -82,7 +106,13 @@ export async function readBuffer(request) {
 
 // === upstream ===
 
-/** Sends a request and waits for the head of the answer: [status, content-type, retry-after, retry-after-ms, body]. */
+/** What aborts the request behind a response. */
+const controls = new WeakMap();
+
+/**
+ * Sends a request and waits for the head of the answer: [status, content-type, retry-after, retry-after-ms, response],
+ * the last one only when it has a body.
+ */
 export async function send(url, headers, body, ms) {
   const control = new AbortController();
   const timer = setTimeout(() => control.abort(named(TIMED_OUT)), ms);
@@ -99,7 +129,9 @@ export async function send(url, headers, body, ms) {
       signal: control.signal,
     });
     const get = (name) => answer.headers.get(name) ?? undefined;
-    return [answer.status, get("content-type"), get("retry-after"), get("retry-after-ms"), answer.body ?? undefined];
+    controls.set(answer, control);
+    const source = answer.body ? answer : undefined;
+    return [answer.status, get("content-type"), get("retry-after"), get("retry-after-ms"), source];
   } finally {
     clearTimeout(timer);
   }
@@ -111,8 +143,8 @@ const BUFFER_BYTES = 65_536;
  * Tees a body and waits for its first byte on the metering side. Resolves to the two branches, or to the word `empty`,
  * `late` or `broken: …`.
  */
-export async function firstByte(stream, ms) {
-  const [client, meter] = stream.tee();
+export async function firstByte(response, ms) {
+  const [client, meter] = response.body.tee();
   const reader = meter.getReader({ mode: "byob" });
   const give_up = () => {
     reader.cancel().catch(() => {});
@@ -154,8 +186,10 @@ const CLOSING_MS = 5000;
 /**
  * Passes a body to the client through a native pipe, while `push` sees its bytes a few times a second. The pipe
  * neither closes nor aborts the client's side, so that a bad end can still be answered: `closing(end)` gives the bytes
- * to append, if any. A `push` that answers false has seen something that is no answer: the relay ends there. Returns the
- * client's stream and the promise of the end.
+ * to append, if any. Returns the client's stream and the promise of the end.
+ *
+ * What is no answer is passed to its end all the same: a pipe that is aborted while a piece is on its way can take the
+ * client's side with it, and then nothing could be said any more.
  */
 export function relay({ client, reader, first }, idleMs, totalMs, push, closing) {
   const through = new IdentityTransformStream();
@@ -191,7 +225,7 @@ class Meter {
     const value = this.gathered?.value;
     if (!value?.byteLength) return false;
     this.fed = Date.now();
-    this.refused = !this.push(value);
+    this.push(value);
     this.ask();
     return value.byteLength === BUFFER_BYTES;
   }
@@ -254,15 +288,14 @@ async function untilEnd(pipe, control, reader, first, idleMs, totalMs, push) {
     await settled;
     return end;
   };
-  if (!push(first)) return abort(BROKEN);
+  push(first);
   const meter = new Meter(reader, push);
 
   while (piped === undefined) {
     await within(wake, settled);
-    while (meter.take() && !meter.refused && piped === undefined) await within(wake, meter.reading);
+    while (meter.take() && piped === undefined) await within(wake, meter.reading);
     if (piped !== undefined) break;
     const now = Date.now();
-    if (meter.refused) return abort(BROKEN);
     if (now - began >= totalMs) return abort(OVERRAN);
     if (now - meter.fed >= idleMs) return abort(STALLED);
   }
@@ -270,7 +303,7 @@ async function untilEnd(pipe, control, reader, first, idleMs, totalMs, push) {
   // An upstream that ended or broke shows on the metering side too, behind all that has gathered there. When only the
   // pipe failed, it was the client that went away.
   const late = timer(SETTLE_MS);
-  while (!meter.over && !meter.refused) {
+  while (!meter.over) {
     const woke = await (piped === "done" ? meter.reading : Promise.race([meter.reading, late.promise]));
     if (woke === "late") return abort(CLIENT_GONE);
     meter.take();

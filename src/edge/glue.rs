@@ -12,18 +12,18 @@ extern "C" {
     pub fn respond(status: u16, headers: &str, body: JsValue) -> Response;
 
     #[wasm_bindgen(js_name = readAll)]
-    pub fn read_all(stream: &JsValue, cap: f64, first_ms: f64, ms: f64) -> Promise;
+    pub fn read_all(source: &JsValue, cap: f64, first_ms: f64, ms: f64) -> Promise;
     #[wasm_bindgen(js_name = readBuffer)]
     pub fn read_buffer(request: &Request) -> Promise;
 
     pub fn send(url: &str, headers: &str, body: &Uint8Array, ms: f64) -> Promise;
     #[wasm_bindgen(js_name = firstByte)]
-    pub fn first_byte(stream: &JsValue, ms: f64) -> Promise;
+    pub fn first_byte(response: &JsValue, ms: f64) -> Promise;
     pub fn relay(
         branches: &JsValue,
         idle_ms: f64,
         total_ms: f64,
-        push: &Closure<dyn FnMut(Uint8Array) -> bool>,
+        push: &Closure<dyn FnMut(Uint8Array)>,
         closing: &JsValue,
     ) -> Array;
 

@@ -110,9 +110,7 @@ pub fn relay(
     let observer = Rc::new(RefCell::new(observer));
     let watching = Rc::clone(&observer);
     let push = Closure::new(move |bytes: Uint8Array| {
-        let mut observer = watching.borrow_mut();
-        observer.push(&bytes.to_vec());
-        !observer.is_malformed()
+        watching.borrow_mut().push(&bytes.to_vec());
     });
     let judging = Rc::clone(&observer);
     let mut closing = Some(closing);

@@ -81,12 +81,6 @@ impl Observer {
         self.protocol
     }
 
-    /// Has something come that is not the protocol? Nothing after it is looked at.
-    #[must_use]
-    pub const fn is_malformed(&self) -> bool {
-        self.state.malformed
-    }
-
     /// Reads the next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.state.malformed {
