@@ -39,8 +39,6 @@ pub struct Head {
     pub cache_control: Option<String>,
     /// `anthropic-version`
     pub anthropic_version: Option<String>,
-    /// `anthropic-beta`
-    pub anthropic_beta: Option<String>,
     /// `range`
     pub range: Option<String>,
     /// `if-none-match`

@@ -17,13 +17,6 @@ export function respond(status, headers, body) {
   return new Response(body === undefined || status === 204 || status === 304 ? null : body, { status, headers: pairs });
 }
 
-/** A body with a known length gets its Content-Length from a stream that knows it. */
-export function fixed(stream, length) {
-  const out = new FixedLengthStream(length);
-  stream.pipeTo(out.writable).catch(() => {});
-  return out.readable;
-}
-
 // === bodies ===
 
 const TOO_LARGE = "TooLarge";

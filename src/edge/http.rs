@@ -69,7 +69,6 @@ fn set_header(head: &mut Head, name: &str, value: &str) {
         "content-encoding" => &mut head.content_encoding,
         "cache-control" => &mut head.cache_control,
         "anthropic-version" => &mut head.anthropic_version,
-        "anthropic-beta" => &mut head.anthropic_beta,
         "range" => &mut head.range,
         "if-none-match" => &mut head.if_none_match,
         "if-range" => &mut head.if_range,
