@@ -1,7 +1,7 @@
 // The answer cache: what is kept, for whom, and what is never kept.
 
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 
@@ -10,7 +10,7 @@ import OpenAI from "openai";
 
 import { call, events, leaks, prompt, question, secretsIn } from "./support/client.mjs";
 import { assertRefused, startHouse } from "./support/house.mjs";
-import { until } from "./support/wait.mjs";
+import { fileHolds, until } from "./support/wait.mjs";
 
 const WRITES = 6;
 const TARGET = [{ provider: "openai", model: "good" }];
@@ -222,8 +222,8 @@ test("what is kept outlives a restart and holds no question in the clear", async
   const first = await send(json);
   await hit(json);
   const stored = files(join(house.worker.folder, "v3/kv"));
-  assert.ok(stored.some((file) => readFileSync(file).includes("good day")), "answers are there");
-  assert.ok(!stored.some((file) => readFileSync(file).includes(json.messages[0].content)), "questions are not");
+  assert.ok(stored.some((file) => fileHolds(file, "good day")), "answers are there");
+  assert.ok(!stored.some((file) => fileHolds(file, json.messages[0].content)), "questions are not");
   await house.worker.restart({ hard: true });
   url = house.worker.url;
   const upstream = house.provider.requests.length;

@@ -5,7 +5,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { after, before, test } from "node:test";
-import { setTimeout } from "node:timers/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { call, leaks, prompt, question, secretsIn } from "./support/client.mjs";
 import { assertDressed, assertRefused, startHouse } from "./support/house.mjs";
@@ -176,7 +176,7 @@ async function holdsRow(file) {
       return table !== undefined && database.prepare("SELECT key FROM rows LIMIT 1").get() !== undefined;
     } catch (error) {
       if (attempt === 50) throw error;
-      await setTimeout(100);
+      await sleep(100);
     } finally {
       database?.close();
     }
