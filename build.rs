@@ -1,8 +1,8 @@
 //! Turns `gatehouse.toml` and `src/errors.toml` into what the Worker embeds. Nothing else: an edit of a page never
 //! recompiles Rust.
 
-#[path = "src/domain/settings/config.rs"]
-#[allow(dead_code)]
+#[path = "src/domain/settings/config/mod.rs"]
+#[allow(dead_code, unused_imports)]
 mod config;
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ fn main() {
     for input in [
         "gatehouse.toml",
         "src/errors.toml",
-        "src/domain/settings/config.rs",
+        "src/domain/settings/config",
         "build.rs",
     ] {
         println!("cargo::rerun-if-changed={input}");

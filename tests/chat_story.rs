@@ -13,8 +13,10 @@ use gatehouse::domain::llm::upstream::{UpstreamFault, UpstreamHead};
 use gatehouse::domain::settings::config::CachePolicy;
 use serde_json::{Value, json};
 
-use support::fake_port::{FakePort, Fault, Op, Piece, START, Scripted, When};
+use support::fake_port::{FakePort, Fault, Op, START, When};
+use support::pipe::Client;
 use support::run::block_on;
+use support::upstream::{Piece, Scripted};
 use support::{FakeBody, Received};
 
 const KEY: &str = "sk-canary-0123456789";
@@ -48,11 +50,24 @@ fn ask(port: &FakePort, body: &Value) -> Received {
 }
 
 fn question(text: &str) -> Value {
-    json!({"model": "site", "messages": [{"role": "user", "content": text}], "temperature": 0})
+    json!({"model": "site", "messages": [{"role": "user", "content": text}]})
+}
+
+/// A question whose answer may be kept.
+fn fixed(text: &str) -> Value {
+    let mut body = question(text);
+    body["temperature"] = json!(0);
+    body
 }
 
 fn streamed(text: &str) -> Value {
     let mut body = question(text);
+    body["stream"] = json!(true);
+    body
+}
+
+fn fixed_stream(text: &str) -> Value {
+    let mut body = fixed(text);
     body["stream"] = json!(true);
     body
 }
@@ -89,18 +104,6 @@ fn code(received: &Received) -> String {
         .as_str()
         .unwrap()
         .to_owned()
-}
-
-/// The code in the error event that ends a stream.
-fn last_event_code(received: &Received) -> Option<String> {
-    let last = received
-        .text()
-        .trim_end()
-        .rsplit("data: ")
-        .next()?
-        .to_owned();
-    let value: Value = serde_json::from_str(&last).ok()?;
-    Some(value["error"]["gatehouse"]["code"].as_str()?.to_owned())
 }
 
 // === what goes up ===
@@ -169,7 +172,7 @@ fn a_stream_passes_byte_for_byte() {
 fn a_stream_that_does_not_end_well_ends_with_an_error_and_is_not_kept() {
     let second = Millis::from_secs(1);
     let cases = [
-        (vec![CHUNK.into()], "upstream_disconnected"),
+        (vec![CHUNK.into()], "upstream_protocol"),
         (
             vec![CHUNK.into(), Piece::Broken("reset".into())],
             "upstream_disconnected",
@@ -194,10 +197,11 @@ fn a_stream_that_does_not_end_well_ends_with_an_error_and_is_not_kept() {
         ),
         (
             vec![
+                CHUNK.into(),
                 "data: {\"choices\":[{\"index\":0,\"del".into(),
                 Piece::Silence(second),
             ],
-            "upstream_disconnected",
+            "upstream_protocol",
         ),
     ];
     for (pieces, expected) in cases {
@@ -205,7 +209,7 @@ fn a_stream_that_does_not_end_well_ends_with_an_error_and_is_not_kept() {
         script(&port, stream(pieces));
         let received = ask(&port, &streamed("hi"));
         assert_eq!(received.status, 200);
-        assert_eq!(last_event_code(&received).as_deref(), Some(expected));
+        assert_eq!(received.code().as_deref(), Some(expected));
         assert_eq!(received.outcome.code.unwrap().entry().code, expected);
         assert!(
             port.cache.borrow().is_empty() && port.memory.borrow().is_empty(),
@@ -236,7 +240,10 @@ fn an_error_inside_the_stream_is_passed_once() {
 #[test]
 fn a_client_that_leaves_is_no_failure_of_ours() {
     let port = with_openai();
-    port.client_leaves_after.set(Some(1));
+    port.client.set(Client {
+        leaves_after: Some(1),
+        ..Client::default()
+    });
     script(&port, stream([CHUNK, CHUNK, STOP, DONE].map(Piece::from)));
     let received = ask(&port, &streamed("hi"));
     assert_eq!(received.outcome.code, None);
@@ -269,7 +276,7 @@ fn before_the_first_byte_a_failing_stream_is_an_ordinary_error() {
     ];
     for (answer, status, expected) in cases {
         let port = with_openai();
-        script(&port, answer);
+        port.provider("gpt-5-mini", [answer]);
         let received = ask(&port, &streamed("hi"));
         assert_eq!(
             (received.status, code(&received).as_str()),
@@ -291,14 +298,9 @@ fn every_failure_of_a_provider_has_its_own_answer_and_never_its_text() {
     };
     let mut cases = vec![
         (
-            Scripted::Fault(UpstreamFault::Unreachable("refused".into())),
+            Scripted::fault(UpstreamFault::Unreachable("refused".into())),
             502,
             "upstream_unreachable",
-        ),
-        (
-            Scripted::Fault(UpstreamFault::TimedOut),
-            504,
-            "upstream_timeout",
         ),
         (
             Scripted::answer(200, "application/json", ["<html>".into()]),
@@ -308,7 +310,7 @@ fn every_failure_of_a_provider_has_its_own_answer_and_never_its_text() {
         (
             Scripted::answer(200, "application/json", ["{\"error\":{}}".into()]),
             502,
-            "upstream_protocol",
+            "upstream_error",
         ),
         (
             Scripted::answer(200, "application/json", [Piece::Broken("reset".into())]),
@@ -331,13 +333,13 @@ fn every_failure_of_a_provider_has_its_own_answer_and_never_its_text() {
                 ["{".into(), Piece::Silence(Millis::from_secs(301))],
             ),
             504,
-            "upstream_deadline",
+            "upstream_timeout",
         ),
         (
             Scripted::answer(
                 200,
                 "application/json",
-                [Piece::Silence(Millis::from_secs(31)), "{}".into()],
+                [Piece::Silence(Millis::from_secs(121)), "{}".into()],
             ),
             504,
             "upstream_timeout",
@@ -355,7 +357,7 @@ fn every_failure_of_a_provider_has_its_own_answer_and_never_its_text() {
     }
     for (answer, status, expected) in cases {
         let port = with_openai();
-        script(&port, answer);
+        port.provider("gpt-5-mini", [answer]);
         let received = ask(&port, &question("hi"));
         assert_eq!(
             (received.status, code(&received).as_str()),
@@ -366,10 +368,12 @@ fn every_failure_of_a_provider_has_its_own_answer_and_never_its_text() {
             !received.text().contains("canary") && !log.contains("canary"),
             "{expected}"
         );
-        assert_eq!(port.sent.borrow().len(), 1);
-        // The next call works.
-        script(&port, completion("Hi"));
-        assert_eq!(ask(&port, &question("again")).status, 200);
+        // A provider that refuses our key is an alert of its own, beside the request's line.
+        let logged = port.logged.borrow();
+        let lines: Vec<_> = logged.iter().filter(|l| l["route"] != "alert").collect();
+        assert_eq!((lines.len(), &lines[0]["code"]), (1, &json!(expected)));
+        let alerts = logged.iter().filter(|line| line["route"] == "alert");
+        assert_eq!(alerts.count() > 0, expected == "upstream_auth");
     }
 }
 
@@ -381,7 +385,7 @@ fn a_providers_wait_is_passed_on_capped() {
         retry_after: Some("86400".into()),
         ..UpstreamHead::default()
     };
-    script(&port, Scripted::Answer(head, Vec::new()));
+    script(&port, Scripted::of(head, []));
     let received = ask(&port, &question("hi"));
     assert_eq!(received.header("Retry-After"), Some("60"));
 }
@@ -452,23 +456,26 @@ fn a_second_equal_question_is_answered_from_the_cache_in_either_form() {
         let port = with_openai();
         if first_streamed {
             script(&port, stream([CHUNK, STOP, DONE].map(Piece::from)));
-            assert_eq!(ask(&port, &streamed("hi")).header("x-cache"), Some("miss"));
+            assert_eq!(
+                ask(&port, &fixed_stream("hi")).header("x-cache"),
+                Some("miss")
+            );
         } else {
             script(&port, completion("Hi"));
-            assert_eq!(ask(&port, &question("hi")).header("x-cache"), Some("miss"));
+            assert_eq!(ask(&port, &fixed("hi")).header("x-cache"), Some("miss"));
         }
         port.pass(Millis::from_secs(7));
         for from_kv in [false, true] {
             if from_kv {
                 port.memory.borrow_mut().clear();
             }
-            let whole = ask(&port, &question("hi"));
+            let whole = ask(&port, &fixed("hi"));
             assert_eq!(
                 (whole.header("x-cache"), whole.header("age")),
                 (Some("hit"), Some("7"))
             );
             assert_eq!(whole.json()["choices"][0]["message"]["content"], "Hi");
-            let again = ask(&port, &streamed("hi"));
+            let again = ask(&port, &fixed_stream("hi"));
             assert_eq!(again.header("x-cache"), Some("hit"));
             assert!(again.text().ends_with(DONE) && again.text().contains("Hi"));
         }
@@ -485,18 +492,18 @@ fn the_caller_can_refuse_the_cache() {
     };
     script(&port, completion("one"));
     assert_eq!(
-        ask_with(&port, with("no-store"), &question("hi")).header("x-cache"),
+        ask_with(&port, with("no-store"), &fixed("hi")).header("x-cache"),
         Some("bypass")
     );
     assert!(port.cache.borrow().is_empty());
     script(&port, completion("two"));
-    ask(&port, &question("hi"));
+    ask(&port, &fixed("hi"));
     script(&port, completion("three"));
     assert_eq!(
-        ask_with(&port, with("no-cache"), &question("hi")).header("x-cache"),
+        ask_with(&port, with("no-cache"), &fixed("hi")).header("x-cache"),
         Some("miss")
     );
-    let kept = ask(&port, &question("hi"));
+    let kept = ask(&port, &fixed("hi"));
     assert_eq!(kept.json()["choices"][0]["message"]["content"], "three");
 }
 
@@ -512,7 +519,7 @@ fn a_broken_store_costs_time_and_nothing_else() {
                 when,
             }]);
             script(&port, completion("Hi"));
-            let received = ask(&port, &question("hi"));
+            let received = ask(&port, &fixed("hi"));
             assert_eq!(
                 (received.status, received.outcome.code),
                 (200, None),
@@ -533,7 +540,7 @@ fn what_one_client_writes_to_the_cache_is_capped() {
     );
     for i in 0..10 {
         script(&port, completion("Hi"));
-        assert_eq!(ask(&port, &question(&format!("question {i}"))).status, 200);
+        assert_eq!(ask(&port, &fixed(&format!("question {i}"))).status, 200);
     }
     assert_eq!(port.cache.borrow().len(), 3);
 }
@@ -542,11 +549,11 @@ fn what_one_client_writes_to_the_cache_is_capped() {
 fn limits_come_before_the_cache() {
     let port = with_openai();
     script(&port, completion("Hi"));
-    ask(&port, &question("hi"));
+    ask(&port, &fixed("hi"));
     for _ in 0..19 {
-        assert_eq!(ask(&port, &question("hi")).header("x-cache"), Some("hit"));
+        assert_eq!(ask(&port, &fixed("hi")).header("x-cache"), Some("hit"));
     }
-    assert_eq!(ask(&port, &question("hi")).status, 429);
+    assert_eq!(ask(&port, &fixed("hi")).status, 429);
 }
 
 #[test]
@@ -557,7 +564,7 @@ fn an_answer_that_is_cut_by_the_ceiling_is_not_kept() {
         &port,
         Scripted::answer(200, "application/json", [body.to_string().as_str().into()]),
     );
-    assert_eq!(ask(&port, &question("hi")).status, 200);
+    assert_eq!(ask(&port, &fixed("hi")).status, 200);
     assert!(port.cache.borrow().is_empty());
 }
 

@@ -13,7 +13,7 @@ use crate::base::errors::{Code, Refusal, Text};
 use crate::base::headers::CONTENT_SECURITY_POLICY;
 use crate::domain::identity::same_site;
 use crate::domain::llm::Protocol;
-use crate::domain::llm::plan::{find_alias, protocols};
+use crate::domain::llm::plan::find_alias;
 use crate::domain::llm::request::{chat_request, invalid, missing};
 use crate::domain::page::{escape, fill, markdown};
 use crate::domain::settings::Settings;
@@ -72,10 +72,7 @@ pub async fn ask<P: Port, B: ByteSource>(
             .ok_or_else(|| Refusal::new(Code::ProviderNotConfigured))?,
     };
     let alias = find_alias(settings, &alias_name)?;
-    let protocol = protocols(settings, alias)
-        .first()
-        .copied()
-        .unwrap_or(Protocol::OpenAi);
+    let protocol = Protocol::Chat;
     let fields = request_fields(&alias_name, &question, alias.config.max_output_tokens);
     let request = chat_request(fields, protocol)?;
     let mut reply = answer_chat(port, caller, head, &request).await?;

@@ -1,23 +1,32 @@
 //! A model call, from the body to the settled answer: chat completions and messages, streamed or not.
 
+use serde_json::Value;
+
+use super::attempt::bytes_to_tokens;
 use super::body::json_body;
-use super::call::Call;
+use super::call::{Call, Wishes};
 use super::gate::{Caller, admit};
 use super::kept::Slot;
 use super::port::{ByteSource, Port};
-use super::render::{Form, rendered};
+use super::render::{Form, new_id, rendered};
 use super::reply::{Outcome, Reply};
 use super::request::Head;
+use super::similar;
+use super::stored;
 use crate::base::errors::{Code, Refusal};
 use crate::domain::answer::{self, Lang};
 use crate::domain::cache::{self, Partition};
 use crate::domain::llm::Protocol;
+use crate::domain::llm::health::local::LocalGate;
 use crate::domain::llm::message::{Answer, Finish, Usage};
-use crate::domain::llm::plan::{Answerer, find_alias, plan_chat};
+use crate::domain::llm::normal::conversation::Format;
+use crate::domain::llm::plan::{
+    Answerer, Candidate, ChatPlan, Circumstances, find_alias, plan_chat,
+};
 use crate::domain::llm::render::BUILTIN_MARK;
 use crate::domain::llm::request::{ChatRequest, chat_request};
-use crate::domain::settings::Settings;
-use crate::domain::settings::config::{CachePolicy, LimitClass};
+use crate::domain::settings::config::{Alias, LastResort, LimitClass, Prefer};
+use crate::domain::settings::{ActiveAlias, Settings};
 
 /// Answers a chat call.
 ///
@@ -61,38 +70,238 @@ pub async fn answer_chat<P: Port>(
     // 3
     let settings = port.settings();
     let alias = find_alias(settings, &request.alias)?;
-    let plan = plan_chat(settings, alias, request)?;
+    let plan = planned(port, alias, request, head.prefer.as_deref())?;
     // 4
     let limits = admit(port, caller, LimitClass::Chat).await?;
     let reply = match plan.answerer {
         Answerer::Builtin => builtin(port, head, request).await,
-        Answerer::Provider {
-            provider,
-            model,
-            body,
-        } => {
-            let target = format!("{}/{model}", provider.name);
-            let call = Call {
-                port: port.clone(),
-                caller: caller.clone(),
-                alias: plan.alias.name.clone(),
-                target,
-                model: model.to_owned(),
-                form: form_of(request),
-                input_bytes: request.input_bytes,
-                deadlines: settings.deadlines(plan.alias),
-                slot: slot(settings, head, plan.alias.cache, request),
-                began: port.now(),
-            };
+        Answerer::Providers(candidates) => {
+            let mut call = call_of(port, caller, alias, request, candidates);
+            call.choice = plan.choice;
+            call.saved = plan.saved;
+            call.wishes = wishes(port, head);
+            call.slot = slot(settings, head, plan.alias, request);
             // 5
             match call.look_up().await {
                 Some(hit) => Ok(hit),
-                // 6 and 7
-                None => call.ask(provider, &body).await,
+                None => similar_or_new(call, head, plan.alias, request).await,
             }
         }
     };
     Ok(reply?.headers(limits))
+}
+
+/// The answer of a similar question, where the alias compares them; else a new one, which is noted for the next.
+async fn similar_or_new<P: Port>(
+    call: Call<P>,
+    head: &Head,
+    alias: &Alias,
+    request: &ChatRequest,
+) -> Result<Reply<P>, Refusal> {
+    let key = call
+        .slot
+        .as_ref()
+        .filter(|slot| slot.reads())
+        .map(Slot::key);
+    let question = match &key {
+        Some(_) => similar::question(&call.port, &call.caller, alias, request).await,
+        None => None,
+    };
+    let (Some(question), Some(key)) = (question, key) else {
+        // 6 and 7
+        return from_providers(call, head, alias, request).await;
+    };
+    if let Some(hit) = question.look_up(&call).await {
+        return Ok(hit);
+    }
+    let port = call.port.clone();
+    let mut reply = from_providers(call, head, alias, request).await?;
+    let before = reply.after.take();
+    let known = reply.outcome.clone();
+    reply.after = Some(Box::pin(async move {
+        let outcome = match before {
+            Some(before) => before.await,
+            None => known,
+        };
+        if outcome.code.is_none() {
+            let ttl = port.settings().config.cache.ttl_seconds;
+            question.remember(&port, &key.name, ttl).await;
+        }
+        outcome
+    }));
+    Ok(reply)
+}
+
+/// Asks the providers, here or in an object; where they all fail, the alias's last resort.
+async fn from_providers<P: Port>(
+    call: Call<P>,
+    head: &Head,
+    alias: &Alias,
+    request: &ChatRequest,
+) -> Result<Reply<P>, Refusal> {
+    let port = call.port.clone();
+    let flight = call
+        .slot
+        .as_ref()
+        .filter(|slot| slot.reads())
+        .map(Slot::key);
+    let flight = flight.as_ref().map(|key| key.name.as_str());
+    let place = stored::place(
+        port.settings(),
+        &call.caller,
+        head,
+        alias,
+        request,
+        flight,
+        || new_id(&port),
+    )?;
+    let stale = alias.last_resort.contains(&LastResort::Stale);
+    let stale = if stale { Some(call.again()) } else { None };
+    let asked = match place {
+        Some(place) => stored::ask(&call, head, place, &request.body).await,
+        None => call.ask().await,
+    };
+    match asked {
+        Err(refusal) if nobody_answered(refusal.code) => {
+            last_resort(&port, head, alias, request, stale, refusal).await
+        }
+        other => other,
+    }
+}
+
+/// Is it the providers that failed? What is wrong with the request stays wrong whoever answers.
+const fn nobody_answered(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UpstreamUnreachable
+            | Code::UpstreamError
+            | Code::UpstreamAuth
+            | Code::UpstreamRateLimited
+            | Code::UpstreamTimeout
+            | Code::UpstreamDeadline
+            | Code::UpstreamDisconnected
+            | Code::UpstreamProtocol
+            | Code::UpstreamTooLarge
+            | Code::UpstreamRedirect
+            | Code::UpstreamBusy
+    )
+}
+
+/// An old answer, then the built-in answerer, as far as the alias allows; each is marked as what it is.
+async fn last_resort<P: Port>(
+    port: &P,
+    head: &Head,
+    alias: &Alias,
+    request: &ChatRequest,
+    stale: Option<Call<P>>,
+    refusal: Refusal,
+) -> Result<Reply<P>, Refusal> {
+    for resort in &alias.last_resort {
+        let reply = match resort {
+            LastResort::Stale => match &stale {
+                Some(call) => call.look_up_stale().await,
+                None => None,
+            },
+            LastResort::Builtin if request.wants_more_than_text() => None,
+            LastResort::Builtin => builtin(port, head, request).await.ok(),
+        };
+        if let Some(mut reply) = reply {
+            // The operator must see why it came to this.
+            reply.outcome.code = Some(refusal.code);
+            reply.outcome.cause.clone_from(&refusal.cause);
+            return Ok(reply.header("x-gatehouse-fallback", word_of(*resort)));
+        }
+    }
+    Err(refusal)
+}
+
+const fn word_of(resort: LastResort) -> &'static str {
+    match resort {
+        LastResort::Stale => "stale",
+        LastResort::Builtin => "builtin",
+    }
+}
+
+/// The plan for a request under the present circumstances.
+///
+/// # Errors
+/// As for [`plan_chat`]; `invalid_parameter` for a preference that is none.
+pub fn planned<'s, P: Port>(
+    port: &'s P,
+    alias: &'s ActiveAlias,
+    request: &ChatRequest,
+    prefer: Option<&str>,
+) -> Result<ChatPlan<'s>, Refusal> {
+    let now = port.now();
+    let prefer = prefer
+        .map(|word| {
+            Prefer::from_name(word).ok_or_else(|| {
+                Refusal::new(Code::InvalidParameter)
+                    .param("x-gatehouse-prefer")
+                    .detail("The header x-gatehouse-prefer must be quality, latency or cost.")
+            })
+        })
+        .transpose()?;
+    let health = |name: &str| {
+        port.view(name, |view| {
+            (view.p95(), view.gate(now) != LocalGate::Closed)
+        })
+    };
+    let circumstances = Circumstances {
+        now,
+        seed: u64::from_le_bytes(port.random()),
+        prefer,
+        health: &health,
+    };
+    plan_chat(port.settings(), alias, request, &circumstances)
+}
+
+/// A call of an alias's providers.
+pub fn call_of<P: Port>(
+    port: &P,
+    caller: &Caller,
+    alias: &ActiveAlias,
+    request: &ChatRequest,
+    candidates: Vec<Candidate>,
+) -> Call<P> {
+    Call {
+        port: port.clone(),
+        caller: caller.clone(),
+        form: form_of(request),
+        wishes: Wishes::default(),
+        alias: alias.config.name.clone(),
+        candidates: candidates.into(),
+        choice: None,
+        saved: None,
+        input_tokens: bytes_to_tokens(request.input_bytes),
+        schema: alias
+            .config
+            .validate_schema
+            .then(|| schema_of(request))
+            .flatten(),
+        slot: None,
+    }
+}
+
+/// The schema that a request asks its answer to follow. A stream is on its way before it could be judged.
+fn schema_of(request: &ChatRequest) -> Option<Value> {
+    if request.stream {
+        return None;
+    }
+    match &request.conversation().ok()?.format {
+        Format::Schema { schema, .. } => Some(schema.clone()),
+        Format::Text | Format::JsonObject => None,
+    }
+}
+
+fn wishes<P: Port>(port: &P, head: &Head) -> Wishes {
+    Wishes {
+        id: new_id(port),
+        numbered: false,
+        trailer: head.trailer,
+        first_token_ms: head.first_token_ms,
+        total_ms: head.total_ms,
+    }
 }
 
 const fn form_of(request: &ChatRequest) -> Form {
@@ -105,17 +314,13 @@ const fn form_of(request: &ChatRequest) -> Form {
 
 /// Where the answer is kept, if alias, request and caller allow it. Visitors reach public aliases only, and those
 /// share their answers.
-fn slot(
-    settings: &Settings,
-    head: &Head,
-    policy: CachePolicy,
-    request: &ChatRequest,
-) -> Option<Slot> {
+fn slot(settings: &Settings, head: &Head, alias: &Alias, request: &ChatRequest) -> Option<Slot> {
     let secret = &settings.keys.as_ref()?.cache;
-    if !cache::cacheable(policy, request) {
+    if !cache::cacheable(alias.cache, request) {
         return None;
     }
-    Slot::new(settings, head, || {
+    let stale = alias.last_resort.contains(&LastResort::Stale);
+    Slot::new(settings, head, stale, || {
         cache::key(
             secret,
             cache::chat_endpoint(request.protocol),
@@ -145,6 +350,7 @@ async fn builtin<P: Port>(
         cached: 0,
         output: answer::count_tokens_estimate(&found.markdown),
         estimated: false,
+        ..Usage::default()
     };
     let pieces = answer::split_for_stream(&found.markdown);
     let answer = Answer {

@@ -1,21 +1,21 @@
 //! `POST /v1/embeddings`: passed on with the real model put in, kept like any deterministic answer.
 
+use super::attempt::bytes_to_tokens;
 use super::body::json_body;
-use super::call::{MAX_ANSWER_BYTES, failed, refusal_of};
 use super::gate::{Caller, admit};
 use super::kept::{Slot, word};
+use super::media::wishes;
 use super::port::{ByteSource, Port};
+use super::raw::{self, RawBody, RawCall};
 use super::reply::{Outcome, Reply};
 use super::request::Head;
-use crate::base::errors::{Code, Refusal};
-use crate::base::time::Millis;
+use super::stored;
+use crate::base::errors::Refusal;
 use crate::domain::cache::{self, Kept, Partition};
-use crate::domain::llm::Protocol;
-use crate::domain::llm::plan::{find_alias, plan_embeddings};
+use crate::domain::llm::plan::{check_embeddings, find_alias};
 use crate::domain::llm::request::{EmbeddingsRequest, embeddings_request};
-use crate::domain::llm::upstream;
 use crate::domain::settings::Settings;
-use crate::domain::settings::config::{CachePolicy, LimitClass};
+use crate::domain::settings::config::{CachePolicy, LimitClass, Serves};
 
 /// Answers an embeddings call: read, plan, admit, look up, ask, keep.
 ///
@@ -30,64 +30,60 @@ pub async fn embeddings<P: Port, B: ByteSource>(
     let request = embeddings_request(json_body(port, head, body).await?)?;
     let settings = port.settings();
     let alias = find_alias(settings, &request.alias)?;
-    let (provider, model, body) = plan_embeddings(settings, alias, &request)?;
+    check_embeddings(alias, &request)?;
     let limits = admit(port, caller, LimitClass::Embeddings).await?;
 
     let slot = slot(settings, head, alias.config.cache, &request);
-    let target = format!("{}/{model}", provider.name);
-    let mut outcome = Outcome {
-        alias: Some(request.alias.clone()),
-        target: Some(target.clone()),
-        cache: Some(word(slot.as_ref())),
-        ..Outcome::default()
-    };
     let entry = match &slot {
         Some(slot) => slot.look_up(port).await,
         None => None,
     };
-    if let Some((Kept::Body(body), stored)) = entry.map(|entry| (entry.kept, entry.stored)) {
-        outcome.cache = Some("hit");
-        let age = port.now().since(stored).secs();
+    if let Some(entry) = entry
+        && let Kept::Body(body) = entry.kept
+    {
+        let age = port.now().since(entry.stored).secs();
         let mut reply = Reply::json(200, body)
             .header("x-cache", "hit")
             .header("age", age.to_string());
-        reply.outcome = outcome;
+        reply.outcome = Outcome {
+            alias: Some(request.alias.clone()),
+            target: Some(entry.target),
+            cache: Some("hit"),
+            ..Outcome::default()
+        };
         return Ok(reply.headers(limits));
     }
 
-    let deadlines = settings.deadlines(&alias.config);
-    let began = port.now();
-    let left = |deadline: u64| Millis(deadline).since(port.now().since(began));
-    let asked = upstream::request(provider, Protocol::OpenAi, "/embeddings", &body, false);
-    let sent = port.send(asked, Millis(deadlines.first_byte_ms)).await;
-    let (answer, stream) = sent.map_err(|fault| refusal_of(&fault))?;
-    if !(200..300).contains(&answer.status) {
-        return Err(failed(port, provider, &answer, stream, deadlines).await);
+    let call = RawCall {
+        alias: request.alias.clone(),
+        serves: Serves::Embeddings,
+        path: "/embeddings".to_owned(),
+        input_tokens: bytes_to_tokens(request.input_bytes),
+        body: RawBody::Json(request.body),
+        wishes: wishes(head),
+    };
+    if let Some(key) = &head.idempotency_key {
+        let reply = stored::ask_raw(port, caller, key, &call).await?;
+        return Ok(reply.headers(limits));
     }
-    let stream = stream.ok_or_else(|| Refusal::new(Code::UpstreamProtocol).cause("no body"))?;
-    let bytes = port
-        .read(
-            stream,
-            MAX_ANSWER_BYTES,
-            left(deadlines.first_byte_ms),
-            left(deadlines.total_ms),
-        )
-        .await
-        .map_err(|fault| refusal_of(&fault))?;
-    let tokens = token_count(&bytes)
-        .ok_or_else(|| Refusal::new(Code::UpstreamProtocol).cause("not a list of embeddings"))?;
-    outcome.tokens_in = Some(tokens);
-    outcome.tokens_out = Some(0);
-    outcome.cost_micros = settings.cost_micros(model, tokens, 0, 0);
-    let mut reply = Reply::json(200, bytes.clone()).header("x-cache", word(slot.as_ref()));
+    let raw = raw::ask(port, caller, alias, &call).await?;
+    let outcome = Outcome {
+        cache: Some(word(slot.as_ref())),
+        ..raw.outcome
+    };
+    let mut reply = Reply::json(200, raw.bytes.clone())
+        .headers(raw.headers)
+        .header("x-cache", word(slot.as_ref()));
     reply.outcome = outcome.clone();
-    if let (Some(slot), Ok(body)) = (slot, String::from_utf8(bytes)) {
-        let (port, caller) = (port.clone(), caller.clone());
-        reply.after = Some(Box::pin(async move {
-            slot.keep(&port, &caller, target, Kept::Body(body)).await;
-            outcome
-        }));
-    }
+    let (port, caller, mut drive) = (port.clone(), caller.clone(), raw.drive);
+    reply.after = Some(Box::pin(async move {
+        if let (Some(slot), Ok(body)) = (slot, String::from_utf8(raw.bytes)) {
+            slot.keep(&port, &caller, raw.target, Kept::Body(body))
+                .await;
+        }
+        drive.settle().await;
+        outcome
+    }));
     Ok(reply.headers(limits))
 }
 
@@ -102,7 +98,7 @@ fn slot(
     if policy == CachePolicy::Never {
         return None;
     }
-    Slot::new(settings, head, || {
+    Slot::new(settings, head, false, || {
         let digest = &settings.digest;
         cache::key(
             secret,
@@ -113,21 +109,4 @@ fn slot(
             &request.body,
         )
     })
-}
-
-/// The input tokens of a list of embeddings; `None` when the bytes are something else.
-fn token_count(bytes: &[u8]) -> Option<u64> {
-    #[derive(serde::Deserialize)]
-    struct List {
-        data: Vec<serde::de::IgnoredAny>,
-        #[serde(default)]
-        usage: Option<ListUsage>,
-    }
-    #[derive(serde::Deserialize)]
-    struct ListUsage {
-        #[serde(default)]
-        prompt_tokens: u64,
-    }
-    let list: List = serde_json::from_slice(bytes).ok()?;
-    (!list.data.is_empty()).then(|| list.usage.map_or(0, |usage| usage.prompt_tokens))
 }

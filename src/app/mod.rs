@@ -1,19 +1,30 @@
 //! One file per story: asynchronous, straight-line, over one port trait.
 
 pub mod ask;
+pub mod attempt;
 pub mod body;
 pub mod call;
 pub mod chat;
+pub mod count;
 pub mod documents;
+pub mod drive;
 pub mod embeddings;
 pub mod gate;
+pub mod health;
+pub mod job;
 pub mod kept;
+pub mod media;
 pub mod models;
 pub mod operations;
 pub mod port;
+pub mod raw;
 pub mod record;
 pub mod refuse;
 pub mod render;
 pub mod reply;
 pub mod request;
+pub mod responses;
 pub mod serve;
+pub mod similar;
+pub mod standing;
+pub mod stored;

@@ -6,8 +6,10 @@ use super::port::Port;
 use super::reply::Reply;
 use super::request::Head;
 use crate::base::errors::{Code, Refusal};
+use crate::base::time::Millis;
 use crate::domain::llm::Protocol;
-use crate::domain::llm::plan::{answered_by_builtin, protocols};
+use crate::domain::llm::capability::describe;
+use crate::domain::llm::plan::answered_by_builtin;
 use crate::domain::settings::config::Serves;
 use crate::domain::settings::{ActiveAlias, Settings};
 
@@ -23,7 +25,7 @@ pub fn list<P: Port>(port: &P, head: &Head) -> Reply<P> {
         .aliases
         .iter()
         .filter(|alias| alias.config.public && !alias.targets.is_empty())
-        .map(|alias| model(settings, alias, anthropic))
+        .map(|alias| model(settings, alias, port.now(), anthropic))
         .collect();
     let body = if anthropic {
         let id = |model: Option<&Value>| {
@@ -54,35 +56,45 @@ pub fn get<P: Port>(port: &P, head: &Head, id: &str) -> Result<Reply<P>, Refusal
         .alias(id)
         .filter(|alias| alias.config.public && !alias.targets.is_empty())
         .ok_or_else(|| Refusal::new(Code::ModelNotFound).param("model"))?;
-    let body = model(settings, alias, head.anthropic_version.is_some());
+    let body = model(
+        settings,
+        alias,
+        port.now(),
+        head.anthropic_version.is_some(),
+    );
     Ok(Reply::json(200, body.to_string()))
 }
 
-fn model(settings: &Settings, alias: &ActiveAlias, anthropic: bool) -> Value {
-    let protocols = protocols(settings, alias);
-    let builtin = protocols
-        .first()
-        .is_some_and(|protocol| answered_by_builtin(settings, alias, *protocol));
+fn model(settings: &Settings, alias: &ActiveAlias, now: Millis, anthropic: bool) -> Value {
+    let builtin = answered_by_builtin(settings, alias);
     let is_default = settings
         .default_alias()
         .is_some_and(|default| default.config.name == alias.config.name);
     let title = alias.config.title.as_deref().unwrap_or(&alias.config.name);
-    let ours = json!({
-        "title": title,
-        "dialects": dialects(alias, &protocols),
-        "endpoints": endpoints(alias, &protocols),
-        "builtin": builtin,
-        "default": is_default,
-        "max_output_tokens": alias.config.max_output_tokens,
-        "max_input_bytes": alias.config.max_input_bytes,
-        "hint": (builtin && is_default).then(|| hint(settings)).flatten(),
-    });
+    let mut ours = describe(settings, alias, now);
+    for (name, value) in [
+        ("title", json!(title)),
+        ("dialects", json!(dialects(alias))),
+        ("endpoints", json!(endpoints(alias))),
+        ("builtin", json!(builtin)),
+        ("default", json!(is_default)),
+        ("resumable", json!(alias.config.resumable)),
+        ("max_input_bytes", json!(alias.config.max_input_bytes)),
+        (
+            "hint",
+            json!((builtin && is_default).then(|| hint(settings)).flatten()),
+        ),
+    ] {
+        if let Some(fields) = ours.as_object_mut() {
+            fields.insert(name.to_owned(), value);
+        }
+    }
     if anthropic {
         json!({
             "type": "model",
             "id": alias.config.name,
             "display_name": title,
-            "created_at": crate::base::time::Millis::from_secs(CREATED_SECS).rfc3339(),
+            "created_at": Millis::from_secs(CREATED_SECS).rfc3339(),
             "gatehouse": ours,
         })
     } else {
@@ -96,23 +108,22 @@ fn model(settings: &Settings, alias: &ActiveAlias, anthropic: bool) -> Value {
     }
 }
 
-fn dialects(alias: &ActiveAlias, protocols: &[Protocol]) -> Vec<&'static str> {
+/// The dialects in which an alias can be called: a chat in all of them, whoever answers.
+fn dialects(alias: &ActiveAlias) -> Vec<&'static str> {
     match alias.config.serves {
-        Serves::Chat => protocols.iter().map(|protocol| protocol.name()).collect(),
-        Serves::Embeddings => vec![Protocol::OpenAi.name()],
+        Serves::Chat => Protocol::ALL.map(Protocol::name).to_vec(),
+        _ => vec![Protocol::Chat.name()],
     }
 }
 
-fn endpoints(alias: &ActiveAlias, protocols: &[Protocol]) -> Vec<&'static str> {
+fn endpoints(alias: &ActiveAlias) -> Vec<&'static str> {
     match alias.config.serves {
+        Serves::Chat => vec!["chat.completions", "responses", "messages"],
         Serves::Embeddings => vec!["embeddings"],
-        Serves::Chat => protocols
-            .iter()
-            .map(|protocol| match protocol {
-                Protocol::OpenAi => "chat.completions",
-                Protocol::Anthropic => "messages",
-            })
-            .collect(),
+        Serves::Moderations => vec!["moderations"],
+        Serves::Images => vec!["images"],
+        Serves::Speech => vec!["audio.speech"],
+        Serves::Transcriptions => vec!["audio.transcriptions", "audio.translations"],
     }
 }
 

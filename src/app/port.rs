@@ -10,10 +10,10 @@ use crate::base::errors::{Code, Refusal};
 use crate::base::machine::Machine;
 use crate::base::time::Millis;
 use crate::domain::answer::Index;
-use crate::domain::llm::observe::{Observation, Observer};
+use crate::domain::llm::health::local::LocalView;
+use crate::domain::llm::stream::inlet::Inlet;
 use crate::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
 use crate::domain::settings::Settings;
-use crate::domain::settings::config::Deadlines;
 use crate::domain::settings::names;
 use crate::domain::telemetry::LogLine;
 
@@ -32,6 +32,8 @@ pub enum Class {
     Owner,
     /// Which objects exist.
     Directory,
+    /// Health of one target.
+    Target,
 }
 
 impl Class {
@@ -43,6 +45,7 @@ impl Class {
             Self::Ledger => names::LEDGER,
             Self::Owner => names::OWNER,
             Self::Directory => names::DIRECTORY,
+            Self::Target => names::TARGET,
         }
     }
 }
@@ -111,20 +114,29 @@ pub enum RelayEnd {
     ClientGone,
 }
 
-/// A first piece was read before anything was promised to the client.
-pub enum FirstByte<S> {
-    /// The body began; the stream yields it whole, from its first byte.
-    Began(S),
-    /// The body ended without a byte.
-    Empty,
-    /// Nothing came in time; the upstream was aborted.
-    TimedOut,
-    /// The connection broke.
-    Broken(String),
+/// What the relay holds a stream to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RelayDeadlines {
+    /// Between two pieces.
+    pub idle: Millis,
+    /// From now to the last byte.
+    pub total: Millis,
 }
 
 /// Makes the last bytes of a relayed answer from how it ended and what was seen of it: an in-band error, or nothing.
-pub type Closing = Box<dyn FnOnce(RelayEnd, &Observation) -> Option<Vec<u8>>>;
+pub type Closing = Box<dyn FnOnce(RelayEnd, &Inlet) -> Option<Vec<u8>>>;
+
+/// What the object of a stored answer replies.
+pub struct StoredReply<S> {
+    /// A `Told` as JSON.
+    pub told: String,
+    /// The answer's body.
+    pub stream: Option<S>,
+}
+
+/// The client went away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientGone;
 
 /// The world, as the stories see it.
 #[expect(
@@ -134,6 +146,10 @@ pub type Closing = Box<dyn FnOnce(RelayEnd, &Observation) -> Option<Vec<u8>>>;
 pub trait Port: Clone + 'static {
     /// A body in the platform's own form, which passes through without being copied.
     type Stream: 'static;
+    /// A request to a provider that is under way.
+    type Call: Clone + 'static;
+    /// The writing side of a body.
+    type Outlet: Clone + 'static;
 
     /// The settings of this isolate.
     fn settings(&self) -> &Settings;
@@ -169,38 +185,67 @@ pub trait Port: Clone + 'static {
     /// A body made of pieces of blobs, in order, fetched as the client reads. `None` when a blob is missing at the start.
     async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Option<Self::Stream>, PortFault>;
 
-    /// Sends a request upstream and waits for the head of its answer, at most `deadline`. Redirects are not followed.
-    async fn send(
-        &self,
-        request: UpstreamRequest<'_>,
-        deadline: Millis,
-    ) -> Result<(UpstreamHead, Option<Self::Stream>), UpstreamFault>;
+    /// Starts a request to a provider; nothing is waited for. Redirects are not followed. With `tee` the answer's body
+    /// can be relayed natively later, whole, after some of it was read here.
+    fn call(&self, request: UpstreamRequest<'_>, tee: bool) -> Self::Call;
 
-    /// Reads a body whole: at most `cap` bytes (after decompression), the first within `first_byte`, all within `deadline`.
-    async fn read(
-        &self,
-        body: Self::Stream,
-        cap: u64,
-        first_byte: Millis,
-        deadline: Millis,
-    ) -> Result<Vec<u8>, UpstreamFault>;
+    /// Waits for the head of the answer.
+    async fn head(&self, call: &Self::Call) -> Result<UpstreamHead, UpstreamFault>;
 
-    /// Waits for the first byte of a body, at most `deadline`.
-    async fn first_byte(&self, body: Self::Stream, deadline: Millis) -> FirstByte<Self::Stream>;
+    /// The next piece of the answer's body; `None` at its end.
+    async fn chunk(&self, call: &Self::Call) -> Result<Option<Vec<u8>>, UpstreamFault>;
 
-    /// Passes a streamed answer to the client byte for byte, while `observer` sees what passes a few times a second.
-    /// The future ends when the stream does and must be driven to its end after the answer was returned: it writes what
-    /// `closing` makes of the end (an in-band error, or nothing) and closes the client's side.
+    /// The rest of the answer's body, at most `cap` bytes (after decompression).
+    async fn rest(&self, call: &Self::Call, cap: u64) -> Result<Vec<u8>, UpstreamFault>;
+
+    /// The rest of the answer's body in the platform's own form.
+    fn body(&self, call: &Self::Call) -> Self::Stream;
+
+    /// Closes the connection; what is waited for of this call fails.
+    fn abort(&self, call: &Self::Call);
+
+    /// Passes a teed answer to the client byte for byte, from its first byte, while `observer` sees what is still to be
+    /// read a few times a second. The future ends when the stream does and must be driven to its end after the answer
+    /// was returned: it writes what `closing` makes of the end (an in-band error, or nothing) and closes the client's
+    /// side.
     fn relay(
         &self,
-        body: Self::Stream,
-        observer: Observer,
-        deadlines: Deadlines,
+        call: &Self::Call,
+        observer: Inlet,
+        deadlines: RelayDeadlines,
         closing: Closing,
     ) -> (
         Self::Stream,
-        impl Future<Output = (RelayEnd, Observation)> + 'static,
+        impl Future<Output = (RelayEnd, Inlet)> + 'static,
     );
+
+    /// A body that is written piece by piece.
+    fn outlet(&self) -> (Self::Outlet, Self::Stream);
+
+    /// Writes a piece and waits until the client takes it.
+    ///
+    /// # Errors
+    /// The client went away.
+    async fn write(&self, outlet: &Self::Outlet, bytes: Vec<u8>) -> Result<(), ClientGone>;
+
+    /// Resolves when the client has gone away.
+    async fn gone(&self, outlet: &Self::Outlet);
+
+    /// Ends the body.
+    async fn close(&self, outlet: &Self::Outlet);
+
+    /// Waits.
+    async fn sleep(&self, time: Millis);
+
+    /// Sends a command to the object of a stored answer.
+    async fn stored(
+        &self,
+        name: &str,
+        command: String,
+    ) -> Result<StoredReply<Self::Stream>, PortFault>;
+
+    /// This isolate's view of a target.
+    fn view<T>(&self, target: &str, step: impl FnOnce(&mut LocalView) -> T) -> T;
 
     /// A small bounded memory of this isolate, for hot cache entries.
     fn memory_get(&self, key: &str) -> Option<Vec<u8>>;

@@ -72,6 +72,7 @@ impl Record {
             tokens_out: outcome.tokens_out,
             tokens_estimated: outcome.tokens_estimated,
             cost_micros: outcome.cost_micros,
+            attempts: outcome.attempts,
         });
     }
 }

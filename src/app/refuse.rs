@@ -23,8 +23,8 @@ pub async fn refuse<P: Port>(
     let entry = refusal.code.entry();
     let text = language(head, entry);
     let reply = match dialect {
-        Dialect::OpenAi => json_error(Protocol::OpenAi, refusal, text, request_id),
-        Dialect::Anthropic => json_error(Protocol::Anthropic, refusal, text, request_id),
+        Dialect::OpenAi => json_error(Protocol::Chat, refusal, text, request_id),
+        Dialect::Anthropic => json_error(Protocol::Messages, refusal, text, request_id),
         Dialect::Problem => problem(head, refusal, text, request_id),
         Dialect::Page => ask::error_page(port, head, refusal, text, request_id).await,
     };

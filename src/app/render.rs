@@ -1,23 +1,43 @@
 //! An answer in normal form as a reply: what the cache and the built-in answerer send.
 
-use serde_json::Value;
-
 use super::port::Port;
 use super::reply::Reply;
-use crate::base::ids::prefixed;
+use crate::base::digest::base64url;
+use crate::base::sse::write_event;
 use crate::domain::llm::Protocol;
+use crate::domain::llm::dialect::{self, StreamWriter};
 use crate::domain::llm::message::Answer;
-use crate::domain::llm::render::{self, Envelope};
+use crate::domain::llm::normal::conversation::Part;
+use crate::domain::llm::normal::event::{Block, Delta, Envelope, Event};
+use crate::domain::llm::normal::whole::Whole;
 
 /// How a caller wants its answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Form {
     /// In which protocol.
     pub protocol: Protocol,
     /// As a stream?
     pub stream: bool,
-    /// With the usage chunk (OpenAI streams)?
+    /// With the usage chunk (OpenAI chat streams)?
     pub include_usage: bool,
+}
+
+/// An id of an answer: 128 random bits, so that it can serve as the key to the stored answer.
+#[must_use]
+pub fn new_id(port: &impl Port) -> String {
+    base64url(&port.random::<16>())
+}
+
+/// What stands on an answer that we write.
+#[must_use]
+pub fn envelope(port: &impl Port, form: Form, id: &str, estimated_input: u64) -> Envelope {
+    Envelope {
+        id: id.to_owned(),
+        created: port.now(),
+        estimated_input,
+        include_usage: form.include_usage,
+        builtin: false,
+    }
 }
 
 /// Renders an answer; `pieces` joined are its text.
@@ -28,18 +48,54 @@ pub fn rendered<P: Port>(
     pieces: &[String],
     builtin: bool,
 ) -> Reply<P> {
-    let id = prefixed("gh", &port.random());
     let envelope = Envelope {
-        id: &id,
-        created: port.now(),
         builtin,
+        ..envelope(port, form, &new_id(port), answer.usage.input)
     };
     if form.stream {
-        let bytes = render::stream(form.protocol, answer, pieces, form.include_usage, envelope);
-        stream_head(Reply::status(200)).bytes(bytes)
+        stream_head(Reply::status(200)).bytes(streamed(form.protocol, answer, pieces, envelope))
     } else {
-        Reply::json(200, render::whole(form.protocol, answer, envelope))
+        let whole = Whole {
+            id: String::new(),
+            model: answer.model.clone(),
+            parts: vec![Part::text(&answer.text)],
+            finish: Some(answer.finish),
+            stop_sequence: None,
+            usage: Some(answer.usage),
+        };
+        let body = dialect::write_whole(form.protocol, &whole, &envelope);
+        Reply::json(200, body.to_string())
     }
+}
+
+fn streamed(protocol: Protocol, answer: &Answer, pieces: &[String], envelope: Envelope) -> Vec<u8> {
+    let mut events = vec![
+        Event::Start {
+            id: String::new(),
+            model: answer.model.clone(),
+        },
+        Event::Open(Block::Text),
+    ];
+    events.extend(pieces.iter().map(|p| Event::Delta(Delta::Text(p.clone()))));
+    events.extend([
+        Event::Close,
+        Event::Usage(answer.usage),
+        Event::Finish {
+            reason: answer.finish,
+            stop_sequence: None,
+        },
+        Event::End,
+    ]);
+    let mut writer = StreamWriter::new(protocol, envelope);
+    let mut frames = Vec::new();
+    for event in &events {
+        writer.event(event, &mut frames);
+    }
+    let mut out = Vec::with_capacity(answer.text.len().saturating_mul(2));
+    for frame in frames {
+        write_event(&mut out, frame.event, &frame.data);
+    }
+    out
 }
 
 /// The headers of an event stream, which nothing on the way may hold back.
@@ -53,21 +109,7 @@ pub fn stream_head<P: Port>(reply: Reply<P>) -> Reply<P> {
 /// The text of a whole answer, also of one that the output ceiling cut.
 #[must_use]
 pub fn plain_text(protocol: Protocol, bytes: &[u8]) -> Option<String> {
-    let body: Value = serde_json::from_slice(bytes).ok()?;
-    match protocol {
-        Protocol::OpenAi => Some(
-            body.pointer("/choices/0/message/content")?
-                .as_str()?
-                .to_owned(),
-        ),
-        Protocol::Anthropic => {
-            let blocks = body.get("content")?.as_array()?;
-            Some(
-                blocks
-                    .iter()
-                    .filter_map(|block| block.get("text")?.as_str())
-                    .collect(),
-            )
-        }
-    }
+    dialect::read_whole(protocol, bytes)
+        .ok()
+        .map(|whole| whole.text())
 }

@@ -41,6 +41,8 @@ pub struct Outcome {
     pub tokens_estimated: bool,
     /// Millionths of a US dollar.
     pub cost_micros: Option<u64>,
+    /// Attempts at providers, retries, hedges and continuations included.
+    pub attempts: Option<u32>,
 }
 
 /// An answer.

@@ -47,6 +47,20 @@ pub struct Head {
     pub if_range: Option<String>,
     /// `accept-language`
     pub accept_language: Option<String>,
+    /// `idempotency-key`
+    pub idempotency_key: Option<String>,
+    /// `last-event-id`
+    pub last_event_id: Option<String>,
+    /// `x-gatehouse-resumable: true`
+    pub resumable: bool,
+    /// `x-gatehouse-trailer: true`: a comment with cost and counts behind the end of a stream.
+    pub trailer: bool,
+    /// `x-gatehouse-prefer`: `quality`, `latency` or `cost`, for aliases that choose.
+    pub prefer: Option<String>,
+    /// `x-gatehouse-first-token-ms`
+    pub first_token_ms: Option<u64>,
+    /// `x-gatehouse-total-ms`
+    pub total_ms: Option<u64>,
     /// `x-request-id`
     pub request_id: Option<String>,
     /// `traceparent`

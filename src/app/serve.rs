@@ -6,7 +6,9 @@ use super::record::Record;
 use super::refuse::refuse;
 use super::reply::{Body, Reply};
 use super::request::Head;
-use super::{ask, chat, documents, embeddings, models, operations};
+use super::{
+    ask, chat, count, documents, embeddings, media, models, operations, responses, stored,
+};
 use crate::base::errors::{Code, Refusal};
 use crate::base::headers::{API_SECURITY_POLICY, CORS_EXPOSED_HEADERS, SECURITY_HEADERS};
 use crate::base::ids::{acceptable_request_id, prefixed};
@@ -90,9 +92,35 @@ async fn story<P: Port, B: ByteSource>(
     route: Route,
 ) -> Result<Reply<P>, Refusal> {
     match route {
-        Route::ChatCompletions => chat::chat(port, caller, head, body, Protocol::OpenAi).await,
-        Route::Messages => chat::chat(port, caller, head, body, Protocol::Anthropic).await,
+        Route::ChatCompletions => chat::chat(port, caller, head, body, Protocol::Chat).await,
+        Route::Messages => chat::chat(port, caller, head, body, Protocol::Messages).await,
+        Route::Responses => responses::create(port, caller, head, body).await,
+        Route::CountTokens => count::count_tokens(port, caller, head, body).await,
         Route::Embeddings => embeddings::embeddings(port, caller, head, body).await,
+        Route::Moderations => media::moderations(port, caller, head, body).await,
+        Route::Images(path) | Route::Audio(path) => {
+            media::media(port, caller, head, body, path).await
+        }
+        Route::AnswerGet(protocol, id) => {
+            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let reply = stored::get(port, caller, head, protocol, &id).await?;
+            Ok(reply.headers(limits))
+        }
+        Route::AnswerCancel(protocol, id) => {
+            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let reply = stored::cancel(port, caller, protocol, &id).await?;
+            Ok(reply.headers(limits))
+        }
+        Route::AnswerDelete(protocol, id) => {
+            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let reply = stored::delete(port, caller, protocol, &id).await?;
+            Ok(reply.headers(limits))
+        }
+        Route::InputItems(id) => {
+            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let reply = responses::input_items(port, caller, &id).await?;
+            Ok(reply.headers(limits))
+        }
         Route::Ask => ask::ask(port, caller, head, body).await,
         Route::Models => {
             let limits = gate::admit(port, caller, LimitClass::Read).await?;

@@ -22,4 +22,6 @@ pub const CORS_EXPOSED_HEADERS: &str = "x-request-id, request-id, retry-after, r
 ratelimit, ratelimit-policy, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, \
 x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
 anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, \
-x-cache, age, x-gatehouse-answerer, traceparent";
+x-cache, x-cache-score, age, x-gatehouse-answerer, x-gatehouse-target, x-gatehouse-attempts, x-gatehouse-cost-usd, \
+x-gatehouse-tokens-in, x-gatehouse-tokens-out, x-gatehouse-dropped, x-gatehouse-choice, x-gatehouse-saved, \
+x-gatehouse-response-id, x-gatehouse-fallback, x-gatehouse-attached, traceparent";

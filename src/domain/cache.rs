@@ -121,8 +121,9 @@ pub fn key(
 #[must_use]
 pub const fn chat_endpoint(protocol: Protocol) -> &'static str {
     match protocol {
-        Protocol::OpenAi => "chat.completions",
-        Protocol::Anthropic => "messages",
+        Protocol::Chat => "chat.completions",
+        Protocol::Responses => "responses",
+        Protocol::Messages => "messages",
     }
 }
 
@@ -192,6 +193,13 @@ impl Entry {
     pub fn to_bytes(&self, max_bytes: u64) -> Option<Vec<u8>> {
         let bytes = serde_json::to_vec(self).ok()?;
         (bytes.len() as u64 <= max_bytes).then_some(bytes)
+    }
+
+    /// Reads stored bytes although they may have expired: better an old answer than none.
+    #[must_use]
+    pub fn read_stale(bytes: &[u8]) -> Option<Self> {
+        let entry: Self = serde_json::from_slice(bytes).ok()?;
+        (entry.v == ENTRY_VERSION).then_some(entry)
     }
 
     /// Reads stored bytes. Damaged, of another version or expired: a miss.
@@ -327,7 +335,7 @@ mod tests {
         let request = |patch: Value| {
             let mut body = object(base());
             body.extend(object(patch));
-            chat_request(body, Protocol::OpenAi).unwrap()
+            chat_request(body, Protocol::Chat).unwrap()
         };
         assert!(cacheable(CachePolicy::Deterministic, &request(json!({}))));
         assert!(!cacheable(
@@ -379,6 +387,7 @@ mod tests {
                 cached: 0,
                 output: 2,
                 estimated: false,
+                ..Usage::default()
             },
         };
         let entry = Entry::new(

@@ -2,6 +2,8 @@
 //!
 //! Everything else is a static asset and never gets here (`[assets] run_worker_first` in wrangler.toml).
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::errors::{Code, Refusal};
 
 /// In which form the caller expects answers, and above all errors.
@@ -15,6 +17,52 @@ pub enum Dialect {
     Problem,
     /// A page for people.
     Page,
+}
+
+/// The protocol of a model call, on either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// OpenAI chat completions; what local servers such as Ollama speak too.
+    Chat,
+    /// OpenAI responses.
+    Responses,
+    /// Anthropic messages.
+    Messages,
+}
+
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Self; 3] = [Self::Chat, Self::Responses, Self::Messages];
+
+    /// The name in `GET /v1/models`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "openai",
+            Self::Responses => "openai-responses",
+            Self::Messages => "anthropic",
+        }
+    }
+
+    /// The endpoint that speaks it.
+    #[must_use]
+    pub const fn endpoint(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Responses => "/v1/responses",
+            Self::Messages => "/v1/messages",
+        }
+    }
+
+    /// The dialect of its errors.
+    #[must_use]
+    pub const fn dialect(self) -> Dialect {
+        match self {
+            Self::Chat | Self::Responses => Dialect::OpenAi,
+            Self::Messages => Dialect::Anthropic,
+        }
+    }
 }
 
 /// What was asked for.
@@ -34,8 +82,26 @@ pub enum Route {
     ChatCompletions,
     /// `POST /v1/messages`
     Messages,
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
+    /// `POST /v1/responses`
+    Responses,
+    /// `GET` of a stored answer, by dialect and id.
+    AnswerGet(Protocol, String),
+    /// `POST …/cancel` of a stored answer.
+    AnswerCancel(Protocol, String),
+    /// `DELETE` of a stored answer.
+    AnswerDelete(Protocol, String),
+    /// `GET /v1/responses/{id}/input_items`
+    InputItems(String),
     /// `POST /v1/embeddings`
     Embeddings,
+    /// `POST /v1/moderations`
+    Moderations,
+    /// `POST /v1/images/…`: generations, edits, variations.
+    Images(&'static str),
+    /// `POST /v1/audio/…`: speech, transcriptions, translations.
+    Audio(&'static str),
     /// `GET /v1/files`
     FilesList,
     /// `POST /v1/files`
@@ -62,7 +128,22 @@ impl Route {
             Self::Model(_) => "/v1/models/{id}",
             Self::ChatCompletions => "/v1/chat/completions",
             Self::Messages => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
+            Self::Responses => "/v1/responses",
+            Self::AnswerGet(protocol, _) | Self::AnswerDelete(protocol, _) => match protocol {
+                Protocol::Chat => "/v1/chat/completions/{id}",
+                Protocol::Responses => "/v1/responses/{id}",
+                Protocol::Messages => "/v1/messages/{id}",
+            },
+            Self::AnswerCancel(protocol, _) => match protocol {
+                Protocol::Chat => "/v1/chat/completions/{id}/cancel",
+                Protocol::Responses => "/v1/responses/{id}/cancel",
+                Protocol::Messages => "/v1/messages/{id}/cancel",
+            },
+            Self::InputItems(_) => "/v1/responses/{id}/input_items",
             Self::Embeddings => "/v1/embeddings",
+            Self::Moderations => "/v1/moderations",
+            Self::Images(path) | Self::Audio(path) => path,
             Self::FilesList | Self::FilesCreate => "/v1/files",
             Self::FileGet(_) | Self::FileDelete(_) => "/v1/files/{id}",
             Self::FileContent(_) => "/v1/files/{id}/content",
@@ -122,10 +203,31 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
         (_, ["v1", "models", id]) if !id.is_empty() => (None, "GET, HEAD"),
         ("POST", ["v1", "chat", "completions"]) => (Some(Route::ChatCompletions), ""),
         ("POST", ["v1", "messages"]) => (Some(Route::Messages), ""),
+        ("POST", ["v1", "messages", "count_tokens"]) => (Some(Route::CountTokens), ""),
+        ("POST", ["v1", "responses"]) => (Some(Route::Responses), ""),
         ("POST", ["v1", "embeddings"]) => (Some(Route::Embeddings), ""),
-        (_, ["v1", "chat", "completions"] | ["v1", "messages"] | ["v1", "embeddings"]) => {
-            (None, "POST")
-        }
+        ("POST", ["v1", "moderations"]) => (Some(Route::Moderations), ""),
+        (
+            _,
+            ["v1", "chat", "completions"]
+            | [
+                "v1",
+                "messages" | "responses" | "embeddings" | "moderations",
+            ]
+            | ["v1", "messages", "count_tokens"],
+        ) => (None, "POST"),
+        (_, ["v1", "images" | "audio", _]) => match raw_route(path) {
+            Some(route) if method == "POST" => (Some(route), ""),
+            Some(_) => (None, "POST"),
+            None => return Err(Refusal::new(Code::NotFound)),
+        },
+        (_, ["v1", "responses", id, "input_items"]) if !id.is_empty() => match method {
+            "GET" => (Some(Route::InputItems((*id).to_owned())), ""),
+            _ => (None, "GET, HEAD"),
+        },
+        (_, ["v1", "chat", "completions", rest @ ..]) => stored(Protocol::Chat, method, rest)?,
+        (_, ["v1", "responses", rest @ ..]) => stored(Protocol::Responses, method, rest)?,
+        (_, ["v1", "messages", rest @ ..]) => stored(Protocol::Messages, method, rest)?,
         ("GET", ["v1", "files"]) => (Some(Route::FilesList), ""),
         ("POST", ["v1", "files"]) => (Some(Route::FilesCreate), ""),
         (_, ["v1", "files"]) => (None, "GET, HEAD, POST"),
@@ -152,6 +254,44 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
             Err(refusal)
         }
     }
+}
+
+/// The addresses of a stored answer: `{id}` and `{id}/cancel` below its dialect's endpoint.
+fn stored(
+    protocol: Protocol,
+    method: &str,
+    rest: &[&str],
+) -> Result<(Option<Route>, &'static str), Refusal> {
+    let (id, cancel) = match rest {
+        [id] if !id.is_empty() => ((*id).to_owned(), false),
+        [id, "cancel"] if !id.is_empty() => ((*id).to_owned(), true),
+        _ => return Err(Refusal::new(Code::NotFound)),
+    };
+    Ok(match (method, cancel) {
+        ("GET", false) => (Some(Route::AnswerGet(protocol, id)), ""),
+        ("DELETE", false) => (Some(Route::AnswerDelete(protocol, id)), ""),
+        ("POST", true) => (Some(Route::AnswerCancel(protocol, id)), ""),
+        (_, false) => (None, "GET, HEAD, DELETE"),
+        (_, true) => (None, "POST"),
+    })
+}
+
+/// Endpoints whose bodies are passed on.
+fn raw_route(path: &str) -> Option<Route> {
+    let images = [
+        "/v1/images/generations",
+        "/v1/images/edits",
+        "/v1/images/variations",
+    ];
+    let audio = [
+        "/v1/audio/speech",
+        "/v1/audio/transcriptions",
+        "/v1/audio/translations",
+    ];
+    let find = |known: [&'static str; 3]| known.into_iter().find(|known| *known == path);
+    find(images)
+        .map(Route::Images)
+        .or_else(|| find(audio).map(Route::Audio))
 }
 
 /// Longest path that is looked at, in bytes: our longest route with a 128-byte id is far below it.

@@ -57,6 +57,9 @@ pub struct LogLine {
     /// Cost in millionths of a US dollar, where the model has a price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_micros: Option<u64>,
+    /// Attempts at providers, retries, hedges and continuations included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<u32>,
 }
 
 /// A W3C trace context (Trace Context, level 1): where our span belongs.

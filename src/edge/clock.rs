@@ -1,5 +1,8 @@
 //! The only place that reads the clock and draws randomness.
 
+use worker::wasm_bindgen_futures::JsFuture;
+
+use super::glue;
 use crate::base::time::Millis;
 
 /// The current time.
@@ -17,4 +20,17 @@ pub fn random<const N: usize>() -> [u8; N] {
         core::arch::wasm32::unreachable();
     }
     bytes
+}
+
+/// Waits. A wait that is dropped leaves no timer behind: a timer would keep an object alive.
+pub async fn sleep(time: Millis) {
+    struct Armed(glue::Timer);
+    impl Drop for Armed {
+        fn drop(&mut self) {
+            self.0.clear();
+        }
+    }
+    let armed = Armed(glue::timer(glue::as_f64(time.0)));
+    // A timer cannot fail.
+    let _ = JsFuture::from(armed.0.promise()).await;
 }

@@ -27,6 +27,7 @@ function guard(promise) {
 
 export default {
   async fetch(request, env, ctx) {
+    request.signal?.addEventListener("abort", () => console.log("SIGNAL ABORT", request.url));
     try {
       return await guard(new house.default(ctx, env).fetch(request));
     } catch (error) {
@@ -60,11 +61,24 @@ export class Limiter extends machine("Limiter") {}
 export class Ledger extends machine("Ledger") {}
 export class Owner extends machine("Owner") {}
 export class Directory extends machine("Directory") {}
+export class Target extends machine("Target") {}
+
+/** The object that runs a call and keeps its answer. */
+export class Stream extends DurableObject {
+  constructor(ctx, env) {
+    super(ctx, env);
+    this.inner = new house.Stream(ctx, env);
+  }
+  open(command) {
+    return guard(this.inner.open(command));
+  }
+  alarm() {
+    return guard(this.inner.alarm());
+  }
+}
 
 // Declared now, so that later versions need no migration: a new class cannot be rolled out gradually.
 class Reserved extends DurableObject {}
-export class Stream extends Reserved {}
-export class Target extends Reserved {}
 export class Keyring extends Reserved {}
 export class AuditLog extends Reserved {}
 export class Jobs extends Reserved {}

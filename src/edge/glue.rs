@@ -12,23 +12,21 @@ extern "C" {
     pub fn respond(status: u16, headers: &str, body: JsValue) -> Response;
 
     #[wasm_bindgen(js_name = readAll)]
-    pub fn read_all(source: &JsValue, cap: f64, first_ms: f64, ms: f64) -> Promise;
+    pub fn read_all(source: &JsValue, cap: f64) -> Promise;
     #[wasm_bindgen(js_name = readBuffer)]
     pub fn read_buffer(request: &Request) -> Promise;
 
-    pub fn send(url: &str, headers: &str, body: &Uint8Array, ms: f64) -> Promise;
-    #[wasm_bindgen(js_name = firstByte)]
-    pub fn first_byte(response: &JsValue, ms: f64) -> Promise;
-    pub fn relay(
-        branches: &JsValue,
-        idle_ms: f64,
-        total_ms: f64,
-        push: &Closure<dyn FnMut(Uint8Array)>,
-        closing: &JsValue,
-    ) -> Array;
+    pub type Timer;
+    pub fn timer(ms: f64) -> Timer;
+    #[wasm_bindgen(method, getter)]
+    pub fn promise(this: &Timer) -> Promise;
+    #[wasm_bindgen(method)]
+    pub fn clear(this: &Timer);
 
     #[wasm_bindgen(js_name = callObject)]
     pub fn call_object(env: &JsValue, binding: &str, name: &str, command: &str) -> Promise;
+    #[wasm_bindgen(js_name = openStored)]
+    pub fn open_stored(env: &JsValue, binding: &str, name: &str, command: &str) -> Promise;
     #[wasm_bindgen(js_name = loadRows, catch)]
     pub fn load_rows(storage: &JsValue) -> Result<Array, JsValue>;
     #[wasm_bindgen(catch)]
@@ -42,6 +40,40 @@ extern "C" {
     pub fn put_blob(bucket: &JsValue, key: &str, bytes: &Uint8Array) -> Promise;
     #[wasm_bindgen(js_name = streamBlobs)]
     pub fn stream_blobs(bucket: &JsValue, parts: &Array) -> Promise;
+}
+
+#[wasm_bindgen(module = "/src/edge/upstream.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = startCall)]
+    pub fn start_call(url: &str, headers: &str, body: &Uint8Array, tee: bool) -> JsValue;
+    #[wasm_bindgen(js_name = headOf)]
+    pub fn head_of(call: &JsValue) -> Promise;
+    #[wasm_bindgen(js_name = chunkOf)]
+    pub fn chunk_of(call: &JsValue) -> Promise;
+    #[wasm_bindgen(js_name = restOf)]
+    pub fn rest_of(call: &JsValue, cap: f64) -> Promise;
+    #[wasm_bindgen(js_name = bodyOf)]
+    pub fn body_of(call: &JsValue) -> JsValue;
+    #[wasm_bindgen(js_name = abortCall)]
+    pub fn abort_call(call: &JsValue);
+    pub fn relay(
+        call: &JsValue,
+        idle_ms: f64,
+        total_ms: f64,
+        push: &Closure<dyn FnMut(Uint8Array)>,
+        closing: &JsValue,
+    ) -> Array;
+
+    pub type Outlet;
+    pub fn outlet() -> Outlet;
+    #[wasm_bindgen(method, getter)]
+    pub fn readable(this: &Outlet) -> JsValue;
+    #[wasm_bindgen(method, getter)]
+    pub fn gone(this: &Outlet) -> Promise;
+    #[wasm_bindgen(js_name = writeTo)]
+    pub fn write_to(outlet: &Outlet, bytes: &Uint8Array) -> Promise;
+    #[wasm_bindgen(js_name = closeOutlet)]
+    pub fn close_outlet(outlet: &Outlet) -> Promise;
 }
 
 /// The text of a JavaScript error.

@@ -75,8 +75,27 @@ fn set_header(head: &mut Head, name: &str, value: &str) {
         "accept-language" => &mut head.accept_language,
         "x-request-id" => &mut head.request_id,
         "traceparent" => &mut head.traceparent,
+        "idempotency-key" => &mut head.idempotency_key,
+        "last-event-id" => &mut head.last_event_id,
+        "x-gatehouse-prefer" => &mut head.prefer,
         "access-control-request-method" => &mut head.cors_method,
         "access-control-request-headers" => &mut head.cors_headers,
+        "x-gatehouse-resumable" => {
+            head.resumable = value.trim() == "true";
+            return;
+        }
+        "x-gatehouse-trailer" => {
+            head.trailer = value.trim() == "true";
+            return;
+        }
+        "x-gatehouse-first-token-ms" => {
+            head.first_token_ms = value.trim().parse().ok();
+            return;
+        }
+        "x-gatehouse-total-ms" => {
+            head.total_ms = value.trim().parse().ok();
+            return;
+        }
         "content-length" => {
             head.content_length = value.trim().parse().ok();
             return;
@@ -135,7 +154,7 @@ impl ByteSource for RequestBody {
         let read = if self.length.is_some_and(|length| length <= cap) {
             glue::read_buffer(&self.request)
         } else {
-            glue::read_all(&stream, glue::as_f64(cap), 0.0, 0.0)
+            glue::read_all(&stream, glue::as_f64(cap))
         };
         match JsFuture::from(read).await {
             Ok(bytes) => Ok(Uint8Array::new(&bytes).to_vec()),

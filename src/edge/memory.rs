@@ -6,11 +6,13 @@ use std::rc::Rc;
 
 use crate::base::time::Millis;
 use crate::domain::answer::Index;
+use crate::domain::llm::health::local::LocalView;
 use crate::domain::settings::Settings;
 
 thread_local! {
     static SETTINGS: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
     static INDEX: RefCell<Option<Rc<Index>>> = const { RefCell::new(None) };
+    static VIEWS: RefCell<HashMap<String, LocalView>> = RefCell::new(HashMap::new());
     static ENTRIES: RefCell<Entries> = RefCell::new(Entries::default());
 }
 
@@ -32,6 +34,14 @@ pub fn index() -> Option<Rc<Index>> {
 /// Remembers the site's index.
 pub fn set_index(index: Rc<Index>) {
     INDEX.with_borrow_mut(|slot| *slot = Some(index));
+}
+
+/// The view of a target. There are as many as targets in the configuration.
+pub fn view<T>(target: &str, step: impl FnOnce(&mut LocalView) -> T) -> T {
+    VIEWS.with_borrow_mut(|views| match views.get_mut(target) {
+        Some(view) => step(view),
+        None => step(views.entry(target.to_owned()).or_default()),
+    })
 }
 
 /// Bytes of all remembered entries together: 8 MiB of an isolate's 128 MB.

@@ -5,10 +5,12 @@ mod glue;
 mod http;
 mod memory;
 mod object;
+mod stream;
 mod upstream;
 mod world;
 
-pub use object::{Directory, Ledger, Limiter, Owner};
+pub use object::{Directory, Ledger, Limiter, Owner, Target};
+pub use stream::Stream;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::wasm_bindgen::JsValue;

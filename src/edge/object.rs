@@ -51,16 +51,7 @@ impl<M: Machine> Shell<M> {
         let now = clock::now();
         let mut slot = self.machine.borrow_mut();
         if slot.is_none() {
-            let flat = glue::load_rows(&self.storage)?;
-            let texts: Vec<String> = flat.iter().filter_map(|value| value.as_string()).collect();
-            let rows = texts
-                .chunks_exact(2)
-                .filter_map(|pair| match pair {
-                    [key, value] => Some((key.clone(), value.clone())),
-                    _ => None,
-                })
-                .collect();
-            *slot = Some(M::load(now, rows));
+            *slot = Some(M::load(now, rows(&self.storage)?));
         }
         match slot.as_mut() {
             Some(machine) => Ok(step(machine, now)),
@@ -80,27 +71,46 @@ impl<M: Machine> Shell<M> {
             });
             return Ok(());
         }
-        if !effects.writes.is_empty() {
-            let flat = Array::new();
-            for write in &effects.writes {
-                flat.push(&JsValue::from_str(&write.key));
-                flat.push(
-                    &write
-                        .value
-                        .as_deref()
-                        .map_or(JsValue::UNDEFINED, JsValue::from_str),
-                );
-            }
-            if let Err(error) = glue::persist(&self.storage, &flat) {
-                self.machine.borrow_mut().take();
-                return Err(error);
-            }
-        }
-        if let Some(at) = effects.alarm {
-            glue::set_alarm(&self.storage, glue::as_f64(at.0));
+        if let Err(error) = write_rows(&self.storage, &effects) {
+            self.machine.borrow_mut().take();
+            return Err(error);
         }
         Ok(())
     }
+}
+
+/// Every row of a storage.
+pub fn rows(storage: &JsValue) -> Result<Vec<(String, String)>, JsValue> {
+    let flat = glue::load_rows(storage)?;
+    let texts: Vec<String> = flat.iter().filter_map(|value| value.as_string()).collect();
+    Ok(texts
+        .chunks_exact(2)
+        .filter_map(|pair| match pair {
+            [key, value] => Some((key.clone(), value.clone())),
+            _ => None,
+        })
+        .collect())
+}
+
+/// Writes rows in one transaction, and sets the alarm.
+pub fn write_rows(storage: &JsValue, effects: &Effects) -> Result<(), JsValue> {
+    if !effects.writes.is_empty() {
+        let flat = Array::new();
+        for write in &effects.writes {
+            flat.push(&JsValue::from_str(&write.key));
+            flat.push(
+                &write
+                    .value
+                    .as_deref()
+                    .map_or(JsValue::UNDEFINED, JsValue::from_str),
+            );
+        }
+        glue::persist(storage, &flat)?;
+    }
+    if let Some(at) = effects.alarm {
+        glue::set_alarm(storage, glue::as_f64(at.0));
+    }
+    Ok(())
 }
 
 fn js_error(error: &dyn std::fmt::Display) -> JsValue {
@@ -145,3 +155,4 @@ object!(Limiter, crate::domain::limits::Limiter);
 object!(Ledger, crate::domain::documents::quota::Ledger);
 object!(Owner, crate::domain::documents::owner::OwnerDocuments);
 object!(Directory, crate::domain::documents::directory::Directory);
+object!(Target, crate::domain::llm::health::machine::TargetState);

@@ -1,4 +1,4 @@
-//! Reaching providers: sending, reading whole answers, and relaying streams natively.
+//! Reaching providers: calls, whole answers, pieces, and streams that are relayed natively.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,124 +10,107 @@ use worker::wasm_bindgen::closure::Closure;
 use worker::wasm_bindgen_futures::JsFuture;
 
 use super::glue;
-use crate::app::port::{Closing, FirstByte, RelayEnd};
-use crate::base::time::Millis;
-use crate::domain::llm::observe::{Observation, Observer};
+use crate::app::port::{Closing, RelayDeadlines, RelayEnd};
+use crate::domain::llm::stream::inlet::Inlet;
 use crate::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
-use crate::domain::settings::config::Deadlines;
 
-/// Sends a request and waits for the head of its answer.
-pub async fn send(
-    request: UpstreamRequest<'_>,
-    deadline: Millis,
-) -> Result<(UpstreamHead, Option<JsValue>), UpstreamFault> {
+/// Starts a request.
+pub fn call(request: &UpstreamRequest<'_>, tee: bool) -> JsValue {
     let mut headers: Vec<String> = request
         .headers
         .iter()
-        .map(|(name, value)| format!("{name}: {value}"))
+        .map(|(name, value)| format!("{name}: {}", one_line(value)))
         .collect();
     if let Some((name, key)) = &request.key {
-        headers.push(format!(
-            "{name}: {}",
-            key.reveal().replace(['\r', '\n'], "")
-        ));
+        headers.push(format!("{name}: {}", one_line(key.reveal())));
     }
     let body = Uint8Array::from(request.body);
-    let sent = glue::send(
-        &request.url,
-        &headers.join("\n"),
-        &body,
-        glue::as_f64(deadline.0),
-    );
-    let answer = JsFuture::from(sent)
+    glue::start_call(&request.url, &headers.join("\n"), &body, tee)
+}
+
+/// A line feed in a value would be a header of its own.
+fn one_line(value: &str) -> String {
+    value.replace(['\r', '\n'], "")
+}
+
+/// Waits for the head of the answer.
+pub async fn head(call: &JsValue) -> Result<UpstreamHead, UpstreamFault> {
+    let head = JsFuture::from(glue::head_of(call))
         .await
-        .map_err(|error| fault(&error, UpstreamFault::Unreachable))?;
-    let answer = Array::from(&answer);
-    let text = |index: u32| answer.get(index).as_string();
+        .map_err(|error| UpstreamFault::Unreachable(glue::message(&error)))?;
+    let head = Array::from(&head);
+    let text = |index: u32| head.get(index).as_string();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "an HTTP status has three digits"
     )]
-    let status = answer.get(0).as_f64().unwrap_or_default() as u16;
-    let head = UpstreamHead {
+    let status = head.get(0).as_f64().unwrap_or_default() as u16;
+    Ok(UpstreamHead {
         status,
         content_type: text(1),
         retry_after: text(2),
         retry_after_ms: text(3),
-    };
-    let body = answer.get(4);
-    Ok((head, (!body.is_undefined()).then_some(body)))
+    })
 }
 
-/// Reads a body whole.
-pub async fn read(
-    body: JsValue,
-    cap: u64,
-    first_byte: Millis,
-    deadline: Millis,
-) -> Result<Vec<u8>, UpstreamFault> {
-    let [first_byte, deadline] = [first_byte, deadline].map(|time| glue::as_f64(time.0.max(1)));
-    let read = glue::read_all(&body, glue::as_f64(cap), first_byte, deadline);
-    match JsFuture::from(read).await {
-        Ok(bytes) => Ok(Uint8Array::new(&bytes).to_vec()),
-        Err(error) => Err(fault(&error, UpstreamFault::Broken)),
-    }
+/// The next piece of the body.
+pub async fn chunk(call: &JsValue) -> Result<Option<Vec<u8>>, UpstreamFault> {
+    let piece = JsFuture::from(glue::chunk_of(call))
+        .await
+        .map_err(|e| fault(&e))?;
+    Ok((!piece.is_undefined()).then(|| Uint8Array::new(&piece).to_vec()))
 }
 
-fn fault(error: &JsValue, otherwise: impl FnOnce(String) -> UpstreamFault) -> UpstreamFault {
+/// The rest of the body.
+pub async fn rest(call: &JsValue, cap: u64) -> Result<Vec<u8>, UpstreamFault> {
+    let whole = JsFuture::from(glue::rest_of(call, glue::as_f64(cap))).await;
+    whole
+        .map(|bytes| Uint8Array::new(&bytes).to_vec())
+        .map_err(|error| fault(&error))
+}
+
+fn fault(error: &JsValue) -> UpstreamFault {
     match glue::name(error).as_str() {
-        "TimedOut" | "TimeoutError" => UpstreamFault::TimedOut,
-        "Overrun" => UpstreamFault::Overran,
         "TooLarge" => UpstreamFault::TooLarge,
-        _ => otherwise(glue::message(error)),
+        _ => UpstreamFault::Broken(glue::message(error)),
     }
 }
 
-/// Waits for the first byte of a body.
-pub async fn first_byte(body: JsValue, deadline: Millis) -> FirstByte<JsValue> {
-    let Ok(found) = JsFuture::from(glue::first_byte(&body, glue::as_f64(deadline.0))).await else {
-        return FirstByte::Broken("the body cannot be read".to_owned());
-    };
-    match found.as_string().as_deref() {
-        None => FirstByte::Began(found),
-        Some("late") => FirstByte::TimedOut,
-        Some("empty") => FirstByte::Empty,
-        Some(broken) => FirstByte::Broken(broken.to_owned()),
-    }
-}
-
-/// Passes a body to the client while the observer watches.
+/// Passes a body to the client while the inlet watches.
 pub fn relay(
-    branches: &JsValue,
-    observer: Observer,
-    deadlines: Deadlines,
+    call: &JsValue,
+    inlet: Inlet,
+    deadlines: RelayDeadlines,
     closing: Closing,
 ) -> (
     JsValue,
-    impl Future<Output = (RelayEnd, Observation)> + 'static + use<>,
+    impl Future<Output = (RelayEnd, Inlet)> + 'static + use<>,
 ) {
-    let observer = Rc::new(RefCell::new(observer));
-    let watching = Rc::clone(&observer);
+    let inlet = Rc::new(RefCell::new(Some(inlet)));
+    let watching = Rc::clone(&inlet);
     let push = Closure::new(move |bytes: Uint8Array| {
-        watching.borrow_mut().push(&bytes.to_vec());
+        if let Some(inlet) = watching.borrow_mut().as_mut() {
+            inlet.watch(&bytes.to_vec());
+        }
     });
-    let judging = Rc::clone(&observer);
+    let judging = Rc::clone(&inlet);
     let mut closing = Some(closing);
     let close = Closure::new(move |end: u32| -> JsValue {
-        let seen = judging.borrow().observation();
-        closing
-            .take()
-            .and_then(|closing| closing(relay_end(end), &seen))
+        let inlet = judging.borrow();
+        inlet
+            .as_ref()
+            .zip(closing.take())
+            .and_then(|(inlet, closing)| closing(relay_end(end), inlet))
             .map_or(JsValue::UNDEFINED, |bytes| {
                 Uint8Array::from(bytes.as_slice()).into()
             })
     });
     let close: Closure<dyn FnMut(u32) -> JsValue> = close;
     let pair = glue::relay(
-        branches,
-        glue::as_f64(deadlines.idle_ms),
-        glue::as_f64(deadlines.total_ms),
+        call,
+        glue::as_f64(deadlines.idle.0),
+        glue::as_f64(deadlines.total.0),
         &push,
         close.as_ref(),
     );
@@ -145,13 +128,16 @@ pub fn relay(
             .ok()
             .and_then(|end| end.as_f64())
             .map_or(RelayEnd::Broken, |end| relay_end(end as u32));
-        let seen = observer.borrow().observation();
-        (end, seen)
+        let inlet = inlet.borrow_mut().take();
+        (
+            end,
+            inlet.unwrap_or_else(|| Inlet::new(crate::domain::llm::Protocol::Chat, false)),
+        )
     };
     (pair.get(0), future)
 }
 
-/// The numbers of `glue.js`.
+/// The numbers of `upstream.js`.
 const fn relay_end(number: u32) -> RelayEnd {
     match number {
         0 => RelayEnd::Ended,

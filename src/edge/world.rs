@@ -8,12 +8,14 @@ use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Env, console_log};
 
 use super::{clock, glue, memory, upstream};
-use crate::app::port::{BlobPart, Class, Closing, FirstByte, Port, PortFault, RelayEnd};
+use crate::app::port::{
+    BlobPart, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines, RelayEnd, StoredReply,
+};
 use crate::base::time::Millis;
 use crate::domain::answer::Index;
-use crate::domain::llm::observe::{Observation, Observer};
+use crate::domain::llm::health::local::LocalView;
+use crate::domain::llm::stream::inlet::Inlet;
 use crate::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
-use crate::domain::settings::config::Deadlines;
 use crate::domain::settings::{Settings, SettingsFault, names};
 use crate::domain::telemetry::LogLine;
 
@@ -51,6 +53,10 @@ impl World {
     }
 }
 
+/// The writing side of a body.
+#[derive(Clone)]
+pub struct Outlet(Rc<glue::Outlet>);
+
 /// A platform error as a fault.
 fn js_fault(error: JsValue) -> PortFault {
     PortFault(glue::message(&error))
@@ -65,6 +71,8 @@ const INDEX_ASSET: &str = "/gatehouse/index.json";
 
 impl Port for World {
     type Stream = JsValue;
+    type Call = JsValue;
+    type Outlet = Outlet;
 
     fn settings(&self) -> &Settings {
         &self.settings
@@ -163,39 +171,78 @@ impl Port for World {
         Ok((!stream.is_undefined()).then_some(stream))
     }
 
-    async fn send(
-        &self,
-        request: UpstreamRequest<'_>,
-        deadline: Millis,
-    ) -> Result<(UpstreamHead, Option<JsValue>), UpstreamFault> {
-        upstream::send(request, deadline).await
+    fn call(&self, request: UpstreamRequest<'_>, tee: bool) -> JsValue {
+        upstream::call(&request, tee)
     }
 
-    async fn read(
-        &self,
-        body: JsValue,
-        cap: u64,
-        first_byte: Millis,
-        deadline: Millis,
-    ) -> Result<Vec<u8>, UpstreamFault> {
-        upstream::read(body, cap, first_byte, deadline).await
+    async fn head(&self, call: &JsValue) -> Result<UpstreamHead, UpstreamFault> {
+        upstream::head(call).await
     }
 
-    async fn first_byte(&self, body: JsValue, deadline: Millis) -> FirstByte<JsValue> {
-        upstream::first_byte(body, deadline).await
+    async fn chunk(&self, call: &JsValue) -> Result<Option<Vec<u8>>, UpstreamFault> {
+        upstream::chunk(call).await
+    }
+
+    async fn rest(&self, call: &JsValue, cap: u64) -> Result<Vec<u8>, UpstreamFault> {
+        upstream::rest(call, cap).await
+    }
+
+    fn body(&self, call: &JsValue) -> JsValue {
+        glue::body_of(call)
+    }
+
+    fn abort(&self, call: &JsValue) {
+        glue::abort_call(call);
     }
 
     fn relay(
         &self,
-        body: JsValue,
-        observer: Observer,
-        deadlines: Deadlines,
+        call: &JsValue,
+        inlet: Inlet,
+        deadlines: RelayDeadlines,
         closing: Closing,
-    ) -> (
-        JsValue,
-        impl Future<Output = (RelayEnd, Observation)> + 'static,
-    ) {
-        upstream::relay(&body, observer, deadlines, closing)
+    ) -> (JsValue, impl Future<Output = (RelayEnd, Inlet)> + 'static) {
+        upstream::relay(call, inlet, deadlines, closing)
+    }
+
+    fn outlet(&self) -> (Outlet, JsValue) {
+        let outlet = glue::outlet();
+        let readable = outlet.readable();
+        (Outlet(Rc::new(outlet)), readable)
+    }
+
+    async fn write(&self, outlet: &Outlet, bytes: Vec<u8>) -> Result<(), ClientGone> {
+        let written = glue::write_to(&outlet.0, &Uint8Array::from(bytes.as_slice()));
+        JsFuture::from(written)
+            .await
+            .map(|_| ())
+            .map_err(|_| ClientGone)
+    }
+
+    async fn gone(&self, outlet: &Outlet) {
+        let _ = JsFuture::from(outlet.0.gone()).await;
+    }
+
+    async fn close(&self, outlet: &Outlet) {
+        let _ = JsFuture::from(glue::close_outlet(&outlet.0)).await;
+    }
+
+    async fn sleep(&self, time: Millis) {
+        clock::sleep(time).await;
+    }
+
+    async fn stored(&self, name: &str, command: String) -> Result<StoredReply<JsValue>, PortFault> {
+        let opened = glue::open_stored(&self.env, names::STREAM, name, &command);
+        let reply = Array::from(&JsFuture::from(opened).await.map_err(js_fault)?);
+        let body = reply.get(1);
+        Ok(StoredReply {
+            told: reply.get(0).as_string().unwrap_or_default(),
+            stream: (!body.is_undefined()).then_some(body),
+        })
+    }
+
+    fn view<T>(&self, target: &str, step: impl FnOnce(&mut LocalView) -> T) -> T {
+        memory::view(target, step)
     }
 
     fn memory_get(&self, key: &str) -> Option<Vec<u8>> {

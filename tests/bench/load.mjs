@@ -56,7 +56,7 @@ export class Client {
   /** Sends one request and reads the answer: times in ms. An answer that is not as it must be ends the benchmark. */
   send(scenario) {
     const body = Buffer.from(JSON.stringify(scenario.body()));
-    const headers = { ...SDK_HEADERS, ...this.headers, "content-length": body.length, "cf-connecting-ip": (scenario.nextAddress ?? this.nextAddress)() };
+    const headers = { ...SDK_HEADERS, ...this.headers, ...scenario.headers, "content-length": body.length, "cf-connecting-ip": (scenario.nextAddress ?? this.nextAddress)() };
     return new Promise((resolve, reject) => {
       const fail = (what) => reject(new Error(`${this.server.name}, ${scenario.name}: ${what}`));
       const began = performance.now();

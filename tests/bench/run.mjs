@@ -6,6 +6,7 @@
 //   --rounds N     how often the systems take turns
 //   --networks N   over how many networks the thousand addresses are spread
 //   --disk         the objects' files on a disk rather than in memory
+//   --host         instead of all that: what parsing, accounting and translating a stream costs on this machine, per event
 //
 // The systems take turns in several rounds, since a machine is never quiet for long; ratios are taken within a round,
 // and of them the median. Nothing here fails for being slow: only a wrong answer does.
@@ -31,6 +32,7 @@ const { values: options } = parseArgs({
     networks: { type: "string", default: "1000" },
     disk: { type: "boolean", default: false },
     only: { type: "string" },
+    host: { type: "boolean", default: false },
   },
 });
 
@@ -165,12 +167,15 @@ function checkLogs(systems, results) {
 }
 
 async function main() {
+  if (options.host) return run("cargo", ["bench", "--locked", "--quiet", "--bench", "streams"]);
   await setUp();
   await buildSite();
   await buildWorker("release");
   await otherGateway();
-  // Others are compared with the first one, so it is always there.
-  const scenarios = SCENARIOS.filter((scenario) => scenario === PLAIN || scenario.name.includes(options.only ?? ""));
+  // Others are compared with the first one, so it is always there; and so is what a chosen one is compared with.
+  const chosen = SCENARIOS.filter((scenario) => scenario === PLAIN || scenario.name.includes(options.only ?? ""));
+  const bases = new Set(chosen.map((scenario) => scenario.base));
+  const scenarios = SCENARIOS.filter((scenario) => chosen.includes(scenario) || bases.has(scenario.name));
   const folder = mkdtempSync(join(inMemory ? MEMORY_FOLDER : tmpdir(), "gatehouse-bench-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   try {

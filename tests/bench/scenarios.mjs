@@ -3,6 +3,7 @@
 import { strangers } from "./load.mjs";
 
 const CHAT = "/v1/chat/completions";
+const MESSAGES = "/v1/messages";
 const EVENTS = 64;
 
 const system = "You answer questions of this site's visitors. Be brief and say so when you do not know.";
@@ -24,6 +25,11 @@ const isStream = (bytes) => {
   const words = text.match(/"content":" ?word\d+/g) ?? [];
   return words.length === EVENTS && text.trimEnd().endsWith("data: [DONE]");
 };
+const isMessagesStream = (bytes) => {
+  const text = bytes.toString();
+  const words = text.match(/"text":" ?word\d+/g) ?? [];
+  return words.length === EVENTS && text.includes("event: message_stop");
+};
 const isEmbedding = (bytes) => JSON.parse(bytes).data[0].embedding.length > 100;
 
 const QUESTION = "What are your opening hours on public holidays, and may I bring a dog? Please answer in two sentences.";
@@ -37,6 +43,7 @@ const cached = () => chatBody("bench", `${QUESTION} (${nth++ % CACHED})`, { temp
  * `systems`: who takes part; `base`: the scenario whose (a) a ratio is taken of, when (a) does not take part itself.
  * `cache`: what Gatehouse must say of it. `store`: how often each request must read and write the key-value store.
  * `nextAddress`: where its clients are, when not among the thousand.
+ * `headers`: what the request carries beside the SDK's own.
  * `prime`: requests sent before each measurement. `slow`: takes hundreds of ms. `target`: the largest CPU in terms of (a).
  */
 export const SCENARIOS = [
@@ -49,14 +56,47 @@ export const SCENARIOS = [
     systems: ["passthrough", "gatehouse", "portkey"],
     target: 2.5,
   },
+  // Four ways of a stream: as the provider sends it; without the usage that the SDK's default body does not ask for;
+  // in another dialect; and through the object that keeps it, so that it can be read again.
   {
-    name: "streamed chat",
+    name: "stream, native",
+    path: CHAT,
+    body: () => chatBody("bench", QUESTION, { stream: true, stream_options: { include_usage: true } }),
+    isWhole: isStream,
+    cache: "bypass",
+    systems: ["passthrough", "gatehouse", "portkey"],
+    target: 1.6,
+    slow: true,
+  },
+  {
+    name: "stream, inspecting",
     path: CHAT,
     body: () => chatBody("bench", QUESTION, { stream: true }),
     isWhole: isStream,
     cache: "bypass",
     systems: ["passthrough", "gatehouse", "portkey"],
-    target: 1.6,
+    slow: true,
+  },
+  {
+    name: "stream, translated",
+    path: MESSAGES,
+    body: () => ({ model: "bench", max_tokens: 1024, system, messages: [{ role: "user", content: QUESTION }], stream: true }),
+    isWhole: isMessagesStream,
+    cache: "bypass",
+    // (c) refuses: "messages is not supported by openai".
+    systems: ["gatehouse"],
+    base: "stream, inspecting",
+    slow: true,
+  },
+  {
+    name: "stream, resumable",
+    path: CHAT,
+    headers: { "x-gatehouse-resumable": "true" },
+    body: () => chatBody("bench", QUESTION, { stream: true }),
+    isWhole: (bytes) => isStream(bytes) && /^id: 0$/m.test(bytes),
+    cache: "bypass",
+    systems: ["gatehouse"],
+    base: "stream, inspecting",
     slow: true,
   },
   {

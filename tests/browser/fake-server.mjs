@@ -2,6 +2,7 @@
 // fakes the API. The word that a question starts with chooses what happens; see `ANSWERS`.
 
 import { createHash, randomUUID } from "node:crypto";
+import { EventEmitter } from "node:events";
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { dirname, extname, join, normalize } from "node:path";
@@ -41,6 +42,9 @@ const answer = await fetch("/v1/chat/completions", { method: "POST" }); // a lon
 const HOSTILE = `[a](javascript:alert(1)) [b](JaVaScRiPt:alert(1)) [c](data:text/html,x) [d](//evil.example/x) [e](/\\\\evil.example)
 <img src=x onerror="window.hacked=1"> <script>window.hacked=1</script> ![tracker](https://evil.example/p.png)
 [f](https://ok.example/ "t")`;
+
+/** What the words `held` and `slow` say: no two parts are alike, so that one that is missing or there twice is seen. */
+export const PARTS = Array.from({ length: 20 }, (_, at) => `part${at} `);
 
 /** Rules of a `_headers` file as `[pattern, [name, value][]]`. */
 export function headerRules(text) {
@@ -105,12 +109,14 @@ function json(response, status, body, headers = {}) {
 /** How the two dialects say the same things. */
 const SPEAK = {
   openai: {
+    prefix: "chatcmpl-",
     whole: (content) => ({ id: "c", object: "chat.completion", created: 1, model: "site", choices: [{ index: 0, message: { role: "assistant", content }, finish_reason: "stop" }] }),
-    text: (content) => `data: ${JSON.stringify({ id: "c", object: "chat.completion.chunk", created: 1, model: "site", choices: [{ index: 0, delta: { content }, finish_reason: null }] })}\n\n`,
+    text: (content, finish_reason = null) => `data: ${JSON.stringify({ id: "c", object: "chat.completion.chunk", created: 1, model: "site", choices: [{ index: 0, delta: { content }, finish_reason }] })}\n\n`,
     end: () => `data: ${JSON.stringify({ id: "c", choices: [{ index: 0, delta: {}, finish_reason: "stop" }] })}\n\ndata: [DONE]\n\n`,
     error: (code) => `data: ${JSON.stringify(refusal(code))}\n\n`,
   },
   anthropic: {
+    prefix: "msg_",
     whole: (text) => ({ id: "m", type: "message", role: "assistant", model: "site", content: [{ type: "text", text }], stop_reason: "end_turn", stop_sequence: null, usage: { input_tokens: 1, output_tokens: 1 } }),
     text: (text) => `event: content_block_delta\ndata: ${JSON.stringify({ type: "content_block_delta", index: 0, delta: { type: "text_delta", text } })}\n\n`,
     end: () => `event: message_stop\ndata: {"type":"message_stop"}\n\n`,
@@ -138,6 +144,25 @@ const ANSWERS = {
   },
   async hostile(say, response) {
     response.write(say.text(HOSTILE));
+    response.end(say.end());
+  },
+  /** Stops in the middle until the test lets it go on. */
+  async held(say, response, state) {
+    for (const part of PARTS.slice(0, 8)) response.write(say.text(part));
+    await new Promise((resolve) => state.held.push(resolve));
+    for (const part of PARTS.slice(8)) response.write(say.text(part));
+    response.end(say.end());
+  },
+  async slow(say, response) {
+    for (const part of PARTS) {
+      response.write(say.text(part));
+      await wait(10);
+    }
+    response.end(say.end());
+  },
+  async ceiling(say, response, state) {
+    response.write(say.text("Cut at its ceiling ", "length"));
+    await new Promise((resolve) => state.held.push(resolve));
     response.end(say.end());
   },
   async escaped(say, response) {
@@ -169,13 +194,102 @@ async function answer(state, request, response, say) {
     state.admitted = true;
     return json(response, 429, refusal("rate_limited", { retry_after_ms: 2000 }), { "retry-after": "2", "retry-after-ms": "2000" });
   }
+  if (word === "mute" && state.asked.length === 1) return response.on("close", () => state.closed.push(word));
   if (word === "page") return response.writeHead(502, { "content-type": "text/html" }).end("<h1>Bad gateway</h1>");
   if (!body.stream) return json(response, 200, say.whole(MARKDOWN));
-  response.writeHead(200, { "content-type": "text/event-stream; charset=utf-8", "x-request-id": "req_fake" });
   response.on("close", () => state.closed.push(word));
+  const make = ANSWERS[word] ?? ANSWERS.usual;
+  if (state.resumable && request.headers["x-gatehouse-resumable"] === "true") {
+    const kept = new Kept(`${say.prefix}${randomUUID().slice(0, 8)}`);
+    state.kept.set(kept.id, kept);
+    make(say, kept, state);
+    return kept.serve(state, response, -1);
+  }
+  response.writeHead(200, STREAM);
   response.write(": a comment\n\n");
-  return (ANSWERS[word] ?? ANSWERS.usual)(say, response);
+  return make(say, response, state);
 }
+
+const STREAM = { "content-type": "text/event-stream; charset=utf-8", "x-request-id": "req_fake" };
+
+/** An answer that outlives its connections. To whoever writes it, it looks like a response. */
+class Kept extends EventEmitter {
+  constructor(id) {
+    super();
+    this.setMaxListeners(0);
+    this.id = id;
+    this.events = [];
+    this.isOver = false;
+  }
+
+  write(text) {
+    for (const block of text.split("\n\n").filter(Boolean)) this.events.push(`id: ${this.events.length}\n${block}\n\n`);
+    this.emit("more");
+  }
+
+  end(text = "") {
+    if (this.isOver) return;
+    this.write(text);
+    this.isOver = true;
+    this.emit("more");
+    this.emit("close");
+  }
+
+  /** It breaks, or it is stopped. */
+  destroy() {
+    this.end();
+  }
+
+  /** Gives one connection what comes behind an event. `state.cutAfter` tears it in the middle of a later event. */
+  async serve(state, response, after) {
+    response.writeHead(200, { ...STREAM, "x-gatehouse-response-id": this.id });
+    response.write(": a comment\n\n");
+    state.connections.add(response);
+    response.on("close", () => {
+      state.connections.delete(response);
+      this.emit("more");
+    });
+    const from = after + 1;
+    for (let at = from; !response.destroyed; at += 1) {
+      while (at >= this.events.length && !this.isOver && !response.destroyed) await new Promise((resolve) => this.once("more", resolve));
+      if (at >= this.events.length) return response.end();
+      if (at - from >= state.cutAfter) {
+        response.write(this.events[at].slice(0, -3));
+        await wait(5);
+        return response.destroy();
+      }
+      response.write(this.events[at]);
+    }
+  }
+}
+
+/** `GET` and `POST …/cancel` of an answer that was kept. */
+function stored(state, request, response, url) {
+  const [id, action] = url.pathname.split("/").slice(url.pathname.startsWith("/v1/messages") ? 3 : 4);
+  const kept = state.kept.get(id);
+  if (action === "cancel") {
+    if (request.method !== "POST") return json(response, 405, refusal("method_not_allowed"));
+    state.cancelled.push(id);
+    kept?.destroy();
+    return json(response, kept ? 200 : 404, kept ? { id } : refusal("response_not_found"));
+  }
+  const after = url.searchParams.get("starting_after");
+  state.attached.push({ id, after: after === null ? -1 : Number(after) });
+  const other = state.instead.shift();
+  if (other) return other(response);
+  if (kept === undefined || url.searchParams.get("stream") !== "true") return json(response, 404, refusal("response_not_found"));
+  return kept.serve(state, response, after === null || state.forgetful ? -1 : Number(after));
+}
+
+/** What an attempt to attach can get instead of the answer; put into `state.instead`. */
+export const INSTEAD = {
+  gone: (response) => json(response, 404, refusal("response_not_found")),
+  lost: (response) => json(response, 502, refusal("stream_lost")),
+  busy: (response) => json(response, 503, refusal("storage_unavailable")),
+  limited: (response) => json(response, 429, refusal("rate_limited", { retry_after_ms: 90_000 }), { "retry-after": "90" }),
+  signIn: (response) => response.writeHead(200, { "content-type": "text/html" }).end("<h1>Welcome to this hotel</h1>"),
+  nothing: (response) => response.writeHead(200, STREAM).end(),
+};
 
 async function read(request) {
   const parts = [];
@@ -226,16 +340,21 @@ async function files(state, request, response, path) {
 /**
  * Starts the server on a free port of 127.0.0.1.
  *
- * @returns {Promise<{url: string, state: object, stop(): Promise<void>}>} `state` records what was asked.
+ * @returns {Promise<{url: string, state: object, drop(): void, release(): void, stop(): Promise<void>}>} `state` records what
+ *   was asked; with `state.resumable` answers outlive their connections. `drop` cuts all that carry an answer, `release`
+ *   lets held answers go on. A `state.forgetful` server gives all of an answer, whatever the page has already.
  */
 export async function startFakeServer() {
   const state = { asked: [], closed: [], files: [], origins: [], admitted: false };
+  Object.assign(state, { resumable: false, kept: new Map(), connections: new Set(), cutAfter: Infinity, forgetful: false, held: [], attached: [], cancelled: [], instead: [] });
   const server = createServer(async (request, response) => {
-    const path = new URL(request.url, "http://x").pathname;
+    const url = new URL(request.url, "http://x");
+    const path = url.pathname;
     try {
       if (path === "/v1/models") json(response, 200, { object: "list", data: MODELS });
       else if (path === "/v1/chat/completions") await answer(state, request, response, SPEAK.openai);
       else if (path === "/v1/messages") await answer(state, request, response, SPEAK.anthropic);
+      else if (/^\/v1\/(chat\/completions|messages)\/./.test(path)) await stored(state, request, response, url);
       else if (path.startsWith("/v1/files")) await files(state, request, response, path);
       else if (path === "/ask") {
         state.origins.push(request.headers.origin);
@@ -251,6 +370,8 @@ export async function startFakeServer() {
   return {
     url: `http://127.0.0.1:${server.address().port}`,
     state,
+    drop: () => state.connections.forEach((response) => response.destroy()),
+    release: () => state.held.splice(0).forEach((resolve) => resolve()),
     stop: () => new Promise((resolve) => {
       server.close(resolve);
       server.closeAllConnections();

@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
+import { CANARIES } from "../edge/support/config.mjs";
+import { startProvider } from "../edge/support/fake-provider.mjs";
 import { openPage, realSite, startBrowser } from "./browser.mjs";
 
 let site;
@@ -39,6 +41,45 @@ test("a first question is answered with a link into the site's own pages", async
   assert.deepEqual(await violations(), []);
   assert.ok((await shift()) < 0.01);
   await context.close();
+});
+
+test("an answer of a model goes on after a reload, and a stop reaches the provider", async (context) => {
+  if (process.env.GATEHOUSE_URL) return context.skip("needs a provider of its own");
+  const provider = await startProvider();
+  context.after(() => provider.stop());
+  const own = await realSite({ OPENAI_BASE_URL: `${provider.url}/v1`, OPENAI_MODEL: "held", MASTER_KEY: CANARIES.MASTER_KEY });
+  context.after(() => own.stop());
+  const { page, context: tab, faults } = await openPage(browser, own.url);
+  await page.goto("/", { waitUntil: "networkidle" });
+  const said = async () => (await page.locator(".turn.assistant .said").last().textContent()).trim();
+  const ask = async () => {
+    const asked = provider.next("held");
+    await page.fill("#question", "Hello?");
+    await page.press("#question", "Enter");
+    const seen = await asked;
+    await page.waitForFunction(() => [...document.querySelectorAll(".turn.assistant .said")].at(-1)?.textContent.includes("Answer"));
+    return seen;
+  };
+
+  const seen = await ask();
+  // In between the visitor becomes one who is known.
+  const other = await tab.newPage();
+  await other.goto("/documents", { waitUntil: "networkidle" });
+  await other.setInputFiles("#file", { name: "hello.txt", mimeType: "text/plain", buffer: Buffer.from("hello") });
+  await other.waitForSelector("th >> text=hello.txt");
+  await page.reload({ waitUntil: "domcontentloaded" });
+  await page.waitForFunction(() => document.querySelector(".turn.assistant .said")?.textContent.includes("Answer"));
+  seen.release();
+  await page.waitForFunction(() => document.querySelector("[role=status]").textContent === "The answer is complete.");
+  assert.equal(await said(), "Answer 1: good day, 世界。");
+  assert.equal(provider.requests.length, 1);
+
+  const stopped = await ask();
+  await page.click(".stop");
+  await stopped.closed();
+  assert.equal(await page.textContent("[role=status]"), "You stopped the answer.");
+  assert.deepEqual(faults, []);
+  await tab.close();
 });
 
 test("without JavaScript the same question is answered by a page", async () => {

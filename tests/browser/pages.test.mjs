@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { OUT, openPage, startBrowser } from "./browser.mjs";
-import { startFakeServer } from "./fake-server.mjs";
+import { INSTEAD, startFakeServer } from "./fake-server.mjs";
 
 const SITE = join(dirname(fileURLToPath(import.meta.url)), "../../build/site");
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -30,15 +30,64 @@ const refused = async (page) => {
   await page.waitForSelector(".problem");
 };
 
+/** In the middle of an answer that outlives its connection. */
+const halfway = async (page) => {
+  server.state.resumable = true;
+  await page.fill("#question", "held");
+  await page.press("#question", "Enter");
+  await page.waitForFunction(() => document.querySelector(".turn.assistant .said")?.textContent.includes("part7"));
+};
+
+const status = (page, start) => page.waitForFunction((text) => document.querySelector("[role=status]").textContent.startsWith(text), start);
+
+const reconnecting = async (page) => {
+  await halfway(page);
+  server.state.instead = Array.from({ length: 9 }, () => INSTEAD.busy);
+  server.drop();
+  await status(page, "Connection lost. Next try");
+};
+
+const offline = async (page) => {
+  await halfway(page);
+  await page.context().setOffline(true);
+  await status(page, "You are offline.");
+};
+
+const gone = async (page) => {
+  await halfway(page);
+  server.state.instead = [INSTEAD.gone];
+  server.drop();
+  await page.waitForSelector(".problem");
+};
+
+const reloaded = async (page) => {
+  await halfway(page);
+  await page.reload({ waitUntil: "domcontentloaded" });
+  await status(page, "Reading the rest");
+  await page.waitForFunction(() => document.querySelector("#model").options.length > 1);
+};
+
+const broken = async (page) => {
+  await gone(page);
+  await page.reload({ waitUntil: "networkidle" });
+  await page.waitForSelector(".turn .note");
+};
+
 const PAGES = {
   home: ["/"],
   "home-answered": ["/", answered],
   "home-refused": ["/", refused],
+  "home-reconnecting": ["/", reconnecting],
+  "home-offline": ["/", offline],
+  "home-gone": ["/", gone],
+  "home-reloaded": ["/", reloaded],
+  "home-incomplete": ["/", broken],
   chinese: ["/zh"],
   about: ["/about"],
   documents: ["/documents", (page) => page.waitForSelector(".listing table")],
   docs: ["/docs/"],
   configuration: ["/docs/configuration"],
+  models: ["/docs/models"],
   sdk: ["/docs/sdk"],
   errors: ["/docs/errors/"],
   error: ["/docs/errors/rate_limited"],
@@ -69,7 +118,7 @@ for (const [name, [path, prepare]] of Object.entries(PAGES)) {
   test(`${name}: no axe violation, no layout shift, nothing blocked by the policy`, async () => {
     for (const theme of ["light", "dark"]) {
       for (const size of SIZES) {
-        server.state.admitted = false;
+        Object.assign(server.state, { admitted: false, resumable: false, instead: [] });
         server.state.files = [
           { id: "file-1", object: "file", bytes: 1_234_567, expires_at: 1_800_000_000, filename: "minutes of the meeting in January.pdf" },
           { id: "file-2", object: "file", bytes: 12, expires_at: null, filename: "a.txt" },

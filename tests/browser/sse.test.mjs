@@ -9,9 +9,9 @@ const SAMPLE =
   ": comment\r\nevent: one\r\ndata: first\r\ndata:  second é 中 🙂\r\n\r\ndata\rdata:x\r\rid: 7\nretry: 1\ndata: {\"a\":1}\n\nevent: without data\n\n\ndata: never ended";
 
 const EXPECTED = [
-  { type: "one", data: "first\n second é 中 🙂" },
-  { type: "message", data: "\nx" },
-  { type: "message", data: "{\"a\":1}" },
+  { type: "one", data: "first\n second é 中 🙂", id: undefined },
+  { type: "message", data: "\nx", id: undefined },
+  { type: "message", data: "{\"a\":1}", id: "7" },
 ];
 
 function decoded(chunks) {
@@ -39,13 +39,15 @@ test("bytes that come one by one change nothing", () => {
 
 test("a byte order mark at the start is not part of the first field", () => {
   const marked = new Uint8Array([0xef, 0xbb, 0xbf, ...new TextEncoder().encode("data: x\n\n")]);
-  assert.deepEqual(decoded([marked]), [{ type: "message", data: "x" }]);
+  assert.deepEqual(decoded([marked]), [{ type: "message", data: "x", id: undefined }]);
 });
 
-test("an event type lasts for one event", () => {
-  const text = "event: a\ndata: 1\n\ndata: 2\n\n";
+test("an event's type and number last for one event", () => {
+  const text = "event: a\nid: 0\ndata: 1\n\ndata: 2\n\nid\ndata: 3\n\nid: a\0b\ndata: 4\n\n";
   assert.deepEqual(decoded([new TextEncoder().encode(text)]), [
-    { type: "a", data: "1" },
-    { type: "message", data: "2" },
+    { type: "a", data: "1", id: "0" },
+    { type: "message", data: "2", id: undefined },
+    { type: "message", data: "3", id: "" },
+    { type: "message", data: "4", id: undefined },
   ]);
 });

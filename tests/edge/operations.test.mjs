@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { call, leaks, open, question, secretsIn } from "./support/client.mjs";
+import { ONCE } from "./support/config.mjs";
 import { assertRefused, codeOf, startHouse } from "./support/house.mjs";
-import { within } from "./support/wait.mjs";
+import { until, within } from "./support/wait.mjs";
 
 const ELSEWHERE = "https://blog.example.org";
 const ANTHROPIC = { "anthropic-version": "2023-06-01" };
@@ -13,7 +14,7 @@ const ANTHROPIC = { "anthropic-version": "2023-06-01" };
 let house;
 let url;
 before(async () => {
-  house = await startHouse({ server: { allowed_origins: [ELSEWHERE] } });
+  house = await startHouse({ retry: ONCE, server: { allowed_origins: [ELSEWHERE] } });
   url = house.worker.url;
 });
 after(() => house?.stop());
@@ -76,7 +77,7 @@ test("a request that waits while another panics is answered, not left hanging", 
 
 test("a stream that runs while another request panics loses nothing and comes to an end", async () => {
   const arrived = house.provider.next("held");
-  const answer = await open(url, { path: "/v1/chat/completions", json: question("held", { stream: true }) });
+  const answer = await open(url, { path: "/v1/chat/completions", json: question("held", { stream: true, stream_options: { include_usage: true } }) });
   const seen = await arrived;
   await call(url, { path: "/v1/test/panic" });
   seen.release();
@@ -84,6 +85,21 @@ test("a stream that runs while another request panics loses nothing and comes to
   answer.response.on("data", (part) => parts.push(part));
   await within(new Promise((resolve) => answer.response.on("close", resolve)), "the end of the stream");
   assert.deepEqual(Buffer.concat(parts), seen.sent());
+});
+
+test("an inspected stream, which only the lost instance could write, is cut and not ended as if it were whole", async () => {
+  const arrived = house.provider.next("held");
+  const answer = await open(url, { path: "/v1/chat/completions", json: question("held", { stream: true }) });
+  const seen = await arrived;
+  const parts = [];
+  answer.response.on("data", (part) => parts.push(part));
+  const closed = new Promise((resolve) => answer.response.on("close", resolve));
+  await until(() => parts.length > 0, "the first token");
+  await call(url, { path: "/v1/test/panic" });
+  await within(closed, "the end of the stream");
+  seen.release();
+  assert.ok(!Buffer.concat(parts).includes("[DONE]"));
+  assert.equal(answer.response.complete, false, "the transfer itself is cut short");
 });
 
 test("no secret stood in any answer or in the log", () => {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import { call, events, leaks, open, prompt, question, secretsIn } from "./support/client.mjs";
-import { CANARIES, DEADLINES } from "./support/config.mjs";
+import { CANARIES, DEADLINES, ONCE } from "./support/config.mjs";
 import { assertDressed, assertRefused, codeInBand, startHouse } from "./support/house.mjs";
 import { until, within } from "./support/wait.mjs";
 
@@ -16,11 +16,14 @@ let url;
 let provider;
 before(async () => {
   house = await startHouse({
+    retry: ONCE,
     aliases: [
       { name: "pinned", ...PINNED, target: [{ provider: "openai", model: "good" }] },
       { name: "claude-pinned", ...PINNED, target: [{ provider: "anthropic", model: "good" }] },
       // Its idle deadline is far shorter than the pause of a slow client.
-      { name: "brisk", public: true, deadlines: { first_byte_ms: 5000, idle_ms: 400, total_ms: 60_000 }, target: [{ provider: "openai", model: "huge" }] },
+      { name: "brisk", public: true, deadlines: { first_token_ms: 5000, idle_ms: 400, total_ms: 60_000 }, target: [{ provider: "openai", model: "huge" }] },
+      { name: "status_401-again", public: true, target: [{ provider: "openai", model: "status_401:again" }] },
+      { name: "claude-status_401-again", public: true, target: [{ provider: "anthropic", model: "status_401:again" }] },
       { name: "dead", public: true, target: [{ provider: "nowhere", model: "good" }] },
     ],
     providers: [{ name: "nowhere", kind: "openai", base_url: "http://127.0.0.1:9/v1" }],
@@ -31,11 +34,23 @@ before(async () => {
 });
 after(() => house?.stop());
 
-/** The two protocols: path, body, and the name under which an alias of a behaviour is found. */
+/**
+ * The two protocols: path, body, and the name under which an alias of a behaviour is found. `native` asks for a stream
+ * that passes byte for byte: OpenAI's does when the caller asks for the usage that Gatehouse asks for anyway.
+ */
 const PROTOCOLS = {
-  openai: { dialect: "openai", path: "/v1/chat/completions", body: question, alias: (name) => name },
-  anthropic: { dialect: "anthropic", path: "/v1/messages", body: prompt, alias: (name) => `claude-${name}` },
+  openai: {
+    dialect: "openai",
+    path: "/v1/chat/completions",
+    body: question,
+    alias: (name) => name,
+    native: { stream: true, stream_options: { include_usage: true } },
+  },
+  anthropic: { dialect: "anthropic", path: "/v1/messages", body: prompt, alias: (name) => `claude-${name}`, native: { stream: true } },
 };
+
+/** The data of every event, comments and line ends aside. */
+const datas = (bytes) => events(bytes.toString("utf8")).map(({ data }) => data);
 
 const ask = ({ path, body, alias }, name, more, options) => call(url, { path, json: body(alias(name), more), ...options });
 /** The last request for a model at the protocol's endpoint. */
@@ -53,7 +68,7 @@ for (const [name, protocol] of Object.entries(PROTOCOLS)) {
 
     test("a streamed answer is the provider's, byte for byte", async () => {
       for (const behaviour of ["good", "cr", "crlf", "bom", "comments", "split_bytes", "many_events", "ceiling"]) {
-        const answer = await ask(protocol, behaviour, { stream: true });
+        const answer = await ask(protocol, behaviour, protocol.native);
         assert.equal(answer.status, 200);
         assertDressed(answer);
         assert.match(answer.headers["content-type"], /^text\/event-stream/);
@@ -66,9 +81,25 @@ for (const [name, protocol] of Object.entries(PROTOCOLS)) {
       }
     });
 
+    test("a usage chunk that only we asked for does not reach the caller, and every other event does as it was", async () => {
+      for (const behaviour of ["good", "cr", "crlf", "bom", "comments", "split_bytes", "many_events", "ceiling"]) {
+        const answer = await ask(protocol, behaviour, { stream: true });
+        const sent = last(protocol, behaviour);
+        const wanted = datas(sent.sent()).filter((data) => !(name === "openai" && data.includes('"choices":[]')));
+        assert.deepEqual(datas(answer.bytes), wanted, behaviour);
+        if (name === "openai") {
+          assert.equal(sent.body.stream_options.include_usage, true);
+          assert.ok(datas(sent.sent()).length > wanted.length, "the provider sent usage");
+        }
+        const line = await house.worker.log(answer.headers["x-request-id"]);
+        assert.deepEqual([line.code, line.tokens_estimated], [undefined, undefined], behaviour);
+        assert.ok(line.tokens_out > 0);
+      }
+    });
+
     test("the first event arrives while the provider is still at it", async () => {
       const arrived = provider.next("held");
-      const answer = await open(url, { path: protocol.path, json: protocol.body(protocol.alias("held"), { stream: true }) });
+      const answer = await open(url, { path: protocol.path, json: protocol.body(protocol.alias("held"), protocol.native) });
       const seen = await arrived;
       const parts = [];
       answer.response.on("data", (part) => parts.push(part));
@@ -132,9 +163,15 @@ for (const [name, protocol] of Object.entries(PROTOCOLS)) {
       }
     });
 
+    test("what comes before the first token is held back until there is one", async () => {
+      const answer = await ask(protocol, "preamble_only", { stream: true });
+      assertRefused(answer, protocol.dialect, 504, "upstream_timeout");
+      await last(protocol, "preamble_only").closed();
+    });
+
     test("tokens and cost are logged, also for a stream", async () => {
       const tokens = name === "openai" ? [11, 7, 11 * 1000 + 7 * 2000] : [13, 5, 13 * 1000 + 5 * 2000];
-      for (const more of [{}, { stream: true, stream_options: name === "openai" ? { include_usage: true } : undefined }]) {
+      for (const more of [{}, { stream: true }, protocol.native]) {
         const answer = await ask(protocol, "good", more);
         const line = await house.worker.log(answer.headers["x-request-id"]);
         assert.deepEqual([line.tokens_in, line.tokens_out, line.cost_micros], tokens);
@@ -148,7 +185,7 @@ for (const [name, protocol] of Object.entries(PROTOCOLS)) {
         ["slow_head", 504, "upstream_timeout"],
         ["reset_at_once", 502, "upstream_unreachable"],
         ["html", 502, "upstream_protocol"],
-        ["error_200", 502, "upstream_protocol"],
+        ["error_200", 502, "upstream_error"],
         ["redirect_302", 502, "upstream_redirect"],
         ["redirect_307", 502, "upstream_redirect"],
         ["wait_seconds", 503, "upstream_rate_limited"],
@@ -162,7 +199,9 @@ for (const [name, protocol] of Object.entries(PROTOCOLS)) {
       await Promise.all(
         cases.flatMap(([behaviour, status, code]) =>
           [false, true].map(async (stream) => {
-            const answer = await ask(protocol, behaviour, { stream });
+            // A refused key opens the breaker at once, so that a second call would not reach the provider.
+            const model = behaviour === "status_401" && stream ? "status_401-again" : behaviour;
+            const answer = await ask(protocol, model, { stream });
             assertRefused(answer, protocol.dialect, status, code);
             for (const hidden of ["org-canary", "Sign in", "status 500", "retry-after: 864000"]) assert.ok(!answer.text.includes(hidden), hidden);
             const line = await house.worker.log(answer.headers["x-request-id"]);
@@ -210,14 +249,16 @@ for (const [name, protocol] of Object.entries(PROTOCOLS)) {
         ["stall", "upstream_stalled"],
         ["drip", "upstream_deadline"],
         ["reset", "upstream_disconnected"],
-        ["no_end", "upstream_disconnected"],
-        ["cut_event", "upstream_disconnected"],
-        ["too_long", "upstream_disconnected"],
+        ["no_end", "upstream_protocol"],
+        ["cut_event", "upstream_protocol"],
+        ["too_long", "upstream_protocol"],
         ["garbled", "upstream_protocol"],
+        ["bad_json", "upstream_protocol"],
       ];
+      const ways = [{ stream: true }, ...(name === "openai" ? [protocol.native] : [])];
       await Promise.all(
-        cases.map(async ([behaviour, code]) => {
-          const answer = await ask(protocol, behaviour, { stream: true });
+        cases.flatMap((row) => ways.map((way) => [...row, way])).map(async ([behaviour, code, way]) => {
+          const answer = await ask(protocol, behaviour, way);
           assert.equal(answer.status, 200, behaviour);
           assert.equal(answer.broken, false, `${behaviour}: the stream itself ends in order`);
           const seen = events(answer.text);
@@ -227,7 +268,7 @@ for (const [name, protocol] of Object.entries(PROTOCOLS)) {
           assert.equal(error.error.gatehouse.request_id, answer.headers["x-request-id"], behaviour);
           const line = await house.worker.log(answer.headers["x-request-id"]);
           assert.equal(line.code, code, behaviour);
-          if (!["garbled", "too_long"].includes(behaviour)) {
+          if (!["garbled", "bad_json", "too_long"].includes(behaviour)) {
             assert.ok(!seen.some(({ event, data }) => data === "[DONE]" || event === "message_stop"), behaviour);
           }
           await last(protocol, behaviour).closed();
@@ -237,7 +278,7 @@ for (const [name, protocol] of Object.entries(PROTOCOLS)) {
 
     test("a line without an end does not swallow the error event that follows it", async () => {
       for (const behaviour of ["giant_line", "gzip_bomb"]) {
-        const answer = await ask(protocol, behaviour, { stream: true });
+        const answer = await ask(protocol, behaviour, protocol.native);
         const seen = events(answer.text);
         assert.ok(seen.length > 0, `${behaviour}: ${answer.text.slice(-400).trimStart()}`);
         assert.equal(codeInBand(seen.at(-1)), "upstream_protocol", behaviour);
@@ -246,10 +287,19 @@ for (const [name, protocol] of Object.entries(PROTOCOLS)) {
     });
 
     test("an error that the provider sends inside a stream passes once and nothing is added", async () => {
-      const answer = await ask(protocol, "failed_inside", { stream: true });
+      const answer = await ask(protocol, "failed_inside", protocol.native);
       assert.deepEqual(answer.bytes, last(protocol, "failed_inside").sent());
       const line = await house.worker.log(answer.headers["x-request-id"]);
       assert.equal(line.code, "upstream_error");
+    });
+
+    test("an inspected stream in which the provider reports an error ends with one error of ours", async () => {
+      if (name !== "openai") return; // this caller's streams are inspected only where something is changed in them
+      const answer = await ask(protocol, "failed_inside", { stream: true });
+      const errors = events(answer.text).filter(({ data }) => data.startsWith('{"error"'));
+      assert.equal(errors.length, 1);
+      assert.equal(codeInBand(errors[0]), "upstream_error");
+      assert.ok(!answer.text.includes("[DONE]"));
     });
 
     test("a stream with its end mark is whole, even when the connection then breaks", async () => {
@@ -293,7 +343,7 @@ test("a provider that cannot be reached is a 502", async () => {
 });
 
 test("a client that reads slowly is not taken for a provider that stalls", async () => {
-  const answer = await open(url, { path: "/v1/chat/completions", json: question("brisk", { stream: true }) });
+  const answer = await open(url, { path: "/v1/chat/completions", json: question("brisk", PROTOCOLS.openai.native) });
   const parts = [];
   // Three pauses, each longer than the idle deadline, while the rest waits behind full buffers.
   for (let pause = 0; pause < 3; pause += 1) {

@@ -26,11 +26,25 @@ test("what does not exist is not found, in the dialect of its path", async () =>
     ["/v1/chat/completions/", "openai"],
     ["/v1/models/", "openai"],
     ["/v1/models/a/b", "anthropic", ANTHROPIC],
-    ["/v1/messages/batches", "anthropic"],
+    ["/v1/messages/msg_x/other", "anthropic"],
     [`/v1/${"a".repeat(3000)}`, "openai"],
   ]) {
     const answer = await call(url, { path, headers });
     assertRefused(answer, dialect, 404, "not_found");
+  }
+});
+
+test("an answer that is not stored is not found, whatever its id looks like", async () => {
+  for (const [path, dialect] of [
+    ["/v1/messages/batches", "anthropic"],
+    ["/v1/messages/msg_AAAAAAAAAAAAAAAAAAAAAA", "anthropic"],
+    ["/v1/chat/completions/chatcmpl-AAAAAAAAAAAAAAAAAAAAAA", "openai"],
+    ["/v1/responses/resp_AAAAAAAAAAAAAAAAAAAAAA", "openai"],
+    ["/v1/responses/msg_AAAAAAAAAAAAAAAAAAAAAA", "openai"],
+    ["/v1/responses/resp_AAAAAAAAAAAAAAAAAAAAAA/input_items", "openai"],
+    ["/v1/chat/completions/chatcmpl-AAAAAAAAAAAAAAAAAAAAAA?stream=true", "openai"],
+  ]) {
+    assertRefused(await call(url, { path }), dialect, 404, "response_not_found");
   }
 });
 
@@ -88,8 +102,8 @@ test("an alias that is not there, not public, or for another endpoint is refused
     ["/v1/chat/completions", question("gpt-5"), "openai", 404, "model_not_found"],
     ["/v1/chat/completions", question("private"), "openai", 403, "model_not_public"],
     ["/v1/chat/completions", question("embed"), "openai", 400, "endpoint_not_carried"],
-    ["/v1/chat/completions", question("claude-good"), "openai", 400, "dialect_not_carried"],
-    ["/v1/messages", prompt("good"), "anthropic", 400, "dialect_not_carried"],
+    ["/v1/responses", { model: "embed", input: "a" }, "openai", 400, "endpoint_not_carried"],
+    ["/v1/moderations", { model: "good", input: "a" }, "openai", 400, "endpoint_not_carried"],
     ["/v1/embeddings", { model: "good", input: "a" }, "openai", 400, "endpoint_not_carried"],
   ]) {
     assertRefused(await call(url, { path, json }), dialect, status, code);

@@ -5,7 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use gatehouse::app::port::{BlobPart, Class, FirstByte, Port, PortFault, RelayEnd};
+use gatehouse::app::port::{
+    BlobPart, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines, RelayEnd, StoredReply,
+};
 use gatehouse::base::digest::{base64url, sha256};
 use gatehouse::base::machine::{Effects, Machine};
 use gatehouse::base::time::Millis;
@@ -14,13 +16,18 @@ use gatehouse::domain::documents::directory::Directory;
 use gatehouse::domain::documents::owner::OwnerDocuments;
 use gatehouse::domain::documents::quota::Ledger;
 use gatehouse::domain::limits::Limiter;
-use gatehouse::domain::llm::observe::{Observation, Observer};
+use gatehouse::domain::llm::health::local::LocalView;
+use gatehouse::domain::llm::health::machine::TargetState;
+use gatehouse::domain::llm::stream::inlet::Inlet;
 use gatehouse::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
-use gatehouse::domain::settings::config::{Config, Deadlines};
+use gatehouse::domain::settings::config::Config;
 use gatehouse::domain::settings::{Settings, embedded, names};
 use gatehouse::domain::telemetry::LogLine;
 
-use super::run::step;
+use super::pipe::{Client, FakeStream};
+use super::run::{self, Clock, either, step};
+use super::streams::{self, Answer};
+use super::upstream::{FakeCall, Scripted, Sent};
 
 /// When every test begins: 2026-11-21T00:00:00Z.
 pub const START: Millis = Millis(1_795_219_200_000);
@@ -38,6 +45,7 @@ pub enum Op {
     BlobPut,
     BlobDelete,
     BlobStream,
+    Stored,
 }
 
 /// On which side of persisting a call fails.
@@ -94,7 +102,7 @@ pub struct FakePort(Rc<World>);
 /// Everything behind the port, open to the test.
 pub struct World {
     settings: Settings,
-    now: Cell<Millis>,
+    clock: Rc<Clock>,
     drawn: Cell<u64>,
     plan: RefCell<Plan>,
     evicting: Cell<bool>,
@@ -104,12 +112,19 @@ pub struct World {
     pub index: RefCell<Option<Rc<Index>>>,
     pub blobs: RefCell<BTreeMap<String, Vec<u8>>>,
     pub memory: RefCell<BTreeMap<String, (Vec<u8>, Millis)>>,
+    answers: RefCell<BTreeMap<String, Rc<Answer>>>,
+    views: RefCell<BTreeMap<String, LocalView>>,
+    /// What the next requests meet, whichever model they are for.
     pub script: RefCell<VecDeque<Scripted>>,
+    providers: RefCell<BTreeMap<String, Provider>>,
     pub sent: RefCell<Vec<Sent>>,
-    /// The client of a relayed answer goes away after so many pieces.
-    pub client_leaves_after: Cell<Option<usize>>,
+    /// How clients read from now on.
+    pub client: Cell<Client>,
     pub logged: RefCell<Vec<serde_json::Value>>,
 }
+
+/// Answers the requests for one model: their bodies in, what they meet out.
+type Provider = Box<dyn FnMut(&Sent) -> Scripted>;
 
 impl std::ops::Deref for FakePort {
     type Target = World;
@@ -146,7 +161,7 @@ impl FakePort {
         };
         Self(Rc::new(World {
             settings: Settings::resolve(&lookup).unwrap(),
-            now: Cell::new(START),
+            clock: Clock::new(START),
             drawn: Cell::default(),
             plan: RefCell::default(),
             evicting: Cell::default(),
@@ -156,9 +171,12 @@ impl FakePort {
             index: RefCell::default(),
             blobs: RefCell::default(),
             memory: RefCell::default(),
+            answers: RefCell::default(),
+            views: RefCell::default(),
             script: RefCell::default(),
+            providers: RefCell::default(),
             sent: RefCell::default(),
-            client_leaves_after: Cell::default(),
+            client: Cell::default(),
             logged: RefCell::default(),
         }))
     }
@@ -181,15 +199,24 @@ impl FakePort {
         self.plan.borrow().calls.clone()
     }
 
-    /// Sets the clock, without waking anybody.
+    /// The clock of this world.
+    pub fn clock(&self) -> Rc<Clock> {
+        Rc::clone(&self.clock)
+    }
+
+    /// Sets the clock, without ringing an alarm.
     pub fn set_now(&self, now: Millis) {
-        self.now.set(now);
+        self.clock.set(now);
     }
 
     /// Lets time pass, and alarms ring at the end of it.
     pub fn pass(&self, time: Millis) {
-        self.now.set(self.now.get().plus(time));
-        let now = self.now.get();
+        let now = self.clock.now().plus(time);
+        self.clock.set(now);
+        run::settle();
+        for answer in self.answers.borrow().values() {
+            answer.wake(now);
+        }
         for ((class, _), object) in self.objects.borrow_mut().iter_mut() {
             if object.alarm.is_some_and(|alarm| alarm <= now) {
                 object.alarm = None;
@@ -197,6 +224,64 @@ impl FakePort {
                 object.persist(effects);
             }
         }
+    }
+
+    /// What requests for that model meet, one after the other; the last one stays.
+    pub fn provider(&self, model: &str, scripted: impl IntoIterator<Item = Scripted>) {
+        let mut left: VecDeque<Scripted> = scripted.into_iter().collect();
+        self.provider_that(model, move |_| {
+            let next = left.front().cloned().expect("something is scripted");
+            if left.len() > 1 {
+                left.pop_front();
+            }
+            next
+        });
+    }
+
+    /// Requests for that model meet what `answer` makes of them.
+    pub fn provider_that(&self, model: &str, answer: impl FnMut(&Sent) -> Scripted + 'static) {
+        self.providers
+            .borrow_mut()
+            .insert(model.to_owned(), Box::new(answer));
+    }
+
+    fn scripted(&self, sent: &Sent) -> Scripted {
+        if let Some(provider) = self.providers.borrow_mut().get_mut(&sent.model()) {
+            return provider(sent);
+        }
+        let next = self.script.borrow_mut().pop_front();
+        next.unwrap_or_else(|| {
+            Scripted::fault(UpstreamFault::Unreachable("nothing is scripted".into()))
+        })
+    }
+
+    /// The requests that went to a model.
+    pub fn sent_to(&self, model: &str) -> Vec<Sent> {
+        let sent = self.sent.borrow();
+        sent.iter()
+            .filter(|s| s.model() == model)
+            .cloned()
+            .collect()
+    }
+
+    /// Another isolate: it has no memory and no view of its own.
+    pub fn other_isolate(&self) {
+        self.memory.borrow_mut().clear();
+        self.views.borrow_mut().clear();
+    }
+
+    /// The platform takes the objects of stored answers away.
+    pub fn evict_answers(&self) {
+        for answer in self.answers.borrow_mut().values_mut() {
+            *answer = answer.evict();
+        }
+        run::moved();
+    }
+
+    /// Stored answers that still have rows.
+    pub fn stored_answers(&self) -> usize {
+        let answers = self.answers.borrow();
+        answers.values().filter(|answer| !answer.is_empty()).count()
     }
 
     /// Before every call the objects forget what is not in their rows.
@@ -257,6 +342,7 @@ impl Object {
                 Class::Ledger => Box::new(Keeper(Ledger::load(now, rows))),
                 Class::Owner => Box::new(Keeper(OwnerDocuments::load(now, rows))),
                 Class::Directory => Box::new(Keeper(Directory::load(now, rows))),
+                Class::Target => Box::new(Keeper(TargetState::load(now, rows))),
             }
         };
         &mut **self.machine.get_or_insert_with(load)
@@ -297,122 +383,19 @@ impl<M: Machine> Kept for Keeper<M> {
     }
 }
 
-// === streams and the upstream ===
-
-/// A piece of a scripted body.
-#[derive(Clone, Debug)]
-pub enum Piece {
-    Bytes(Vec<u8>),
-    /// Nothing comes for that long.
-    Silence(Millis),
-    /// The connection breaks.
-    Broken(String),
-}
-
-impl From<&str> for Piece {
-    fn from(text: &str) -> Self {
-        Self::Bytes(text.into())
-    }
-}
-
-/// What a request to the upstream meets.
-pub enum Scripted {
-    /// An answer.
-    Answer(UpstreamHead, Vec<Piece>),
-    /// None.
-    Fault(UpstreamFault),
-}
-
-impl Scripted {
-    /// An answer of that status and content type.
-    pub fn answer(
-        status: u16,
-        content_type: &str,
-        pieces: impl IntoIterator<Item = Piece>,
-    ) -> Self {
-        let head = UpstreamHead {
-            status,
-            content_type: Some(content_type.to_owned()),
-            ..UpstreamHead::default()
-        };
-        Self::Answer(head, pieces.into_iter().collect())
-    }
-}
-
-/// A request that went upstream.
-#[derive(Clone, Debug)]
-pub struct Sent {
-    pub url: String,
-    /// The header that carries the key, and its value.
-    pub key: Option<(&'static str, String)>,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
-}
-
-/// A body on its way; clones are the same body.
-#[derive(Clone, Debug, Default)]
-pub struct FakeStream(Rc<RefCell<VecDeque<Piece>>>);
-
-enum Pulled {
-    Bytes(Vec<u8>),
-    End,
-    TimedOut,
-    Broken(String),
-}
-
-impl FakeStream {
-    pub fn of(pieces: impl IntoIterator<Item = Piece>) -> Self {
-        Self(Rc::new(RefCell::new(pieces.into_iter().collect())))
-    }
-
-    /// All bytes that are there, and why they break off if they do.
-    pub fn drain(&self) -> (Vec<u8>, Option<String>) {
-        let mut whole = Vec::new();
-        while let Some(piece) = self.0.borrow_mut().pop_front() {
-            match piece {
-                Piece::Bytes(bytes) => whole.extend(bytes),
-                Piece::Silence(_) => {}
-                Piece::Broken(cause) => return (whole, Some(cause)),
-            }
-        }
-        (whole, None)
-    }
-}
-
-impl World {
-    /// The next bytes of a body; silence makes the clock go on.
-    async fn pull(&self, body: &FakeStream, deadline: Millis) -> Pulled {
-        let give_up = self.now.get().plus(deadline);
-        loop {
-            step().await;
-            let piece = body.0.borrow_mut().pop_front();
-            match piece {
-                None => return Pulled::End,
-                Some(Piece::Bytes(bytes)) => return Pulled::Bytes(bytes),
-                Some(Piece::Broken(cause)) => return Pulled::Broken(cause),
-                Some(Piece::Silence(time)) => {
-                    let speaks_again = self.now.get().plus(time);
-                    self.now.set(speaks_again.min(give_up));
-                    if speaks_again >= give_up {
-                        return Pulled::TimedOut;
-                    }
-                }
-            }
-        }
-    }
-}
-
 // === impl Port ===
 
 impl Port for FakePort {
     type Stream = FakeStream;
+    type Call = FakeCall;
+    type Outlet = FakeStream;
 
     fn settings(&self) -> &Settings {
         &self.settings
     }
 
     fn now(&self) -> Millis {
-        self.now.get()
+        self.clock.now()
     }
 
     /// Different each time and the same in each run.
@@ -502,116 +485,116 @@ impl Port for FakePort {
             {
                 let (from, to) = (*offset as usize, (*offset + *length) as usize);
                 match blobs.get(key).and_then(|blob| blob.get(from..to)) {
-                    Some(bytes) => pieces.push(Piece::Bytes(bytes.to_vec())),
+                    Some(bytes) => pieces.push(bytes.to_vec()),
                     None if index == 0 => return None,
-                    None => pieces.push(Piece::Broken(format!("{key} is missing"))),
+                    None => {
+                        let cause = format!("{key} is missing");
+                        return Some(FakeStream::of(&self.clock, pieces, Some(cause)));
+                    }
                 }
             }
-            Some(FakeStream::of(pieces))
+            Some(FakeStream::of(&self.clock, pieces, None))
         };
         self.call(Op::BlobStream, act).await
     }
 
-    async fn send(
-        &self,
-        request: UpstreamRequest<'_>,
-        _deadline: Millis,
-    ) -> Result<(UpstreamHead, Option<FakeStream>), UpstreamFault> {
-        step().await;
-        self.sent.borrow_mut().push(Sent {
-            url: request.url,
-            key: request.key.map(|(name, key)| (name, key.reveal().clone())),
-            headers: request.headers,
-            body: request.body.to_vec(),
-        });
-        match self.script.borrow_mut().pop_front() {
-            Some(Scripted::Answer(head, pieces)) => Ok((head, Some(FakeStream::of(pieces)))),
-            Some(Scripted::Fault(fault)) => Err(fault),
-            None => Err(UpstreamFault::Unreachable("nothing is scripted".to_owned())),
-        }
+    fn call(&self, request: UpstreamRequest<'_>, tee: bool) -> FakeCall {
+        let sent = Sent::new(
+            self.now(),
+            request.url,
+            request.key.map(|(name, key)| (name, key.reveal().clone())),
+            request.headers,
+            request.body.to_vec(),
+        );
+        let scripted = self.scripted(&sent);
+        let call = FakeCall::new(&self.clock, scripted, tee, &sent);
+        self.sent.borrow_mut().push(sent);
+        call
     }
 
-    async fn read(
-        &self,
-        body: FakeStream,
-        cap: u64,
-        first_byte: Millis,
-        deadline: Millis,
-    ) -> Result<Vec<u8>, UpstreamFault> {
-        let give_up = self.now().plus(deadline);
-        let mut whole = Vec::new();
-        loop {
-            let left = give_up.since(self.now());
-            let waiting = whole.is_empty() && first_byte < left;
-            let patience = if waiting { first_byte } else { left };
-            match self.pull(&body, patience).await {
-                Pulled::Bytes(bytes) => whole.extend(bytes),
-                Pulled::End => return Ok(whole),
-                Pulled::TimedOut if waiting => return Err(UpstreamFault::TimedOut),
-                Pulled::TimedOut => return Err(UpstreamFault::Overran),
-                Pulled::Broken(cause) => return Err(UpstreamFault::Broken(cause)),
-            }
-            if whole.len() as u64 > cap {
-                return Err(UpstreamFault::TooLarge);
-            }
-        }
+    async fn head(&self, call: &FakeCall) -> Result<UpstreamHead, UpstreamFault> {
+        call.head().await
     }
 
-    async fn first_byte(&self, body: FakeStream, deadline: Millis) -> FirstByte<FakeStream> {
-        match self.pull(&body, deadline).await {
-            Pulled::Bytes(bytes) => {
-                body.0.borrow_mut().push_front(Piece::Bytes(bytes));
-                FirstByte::Began(body)
-            }
-            Pulled::End => FirstByte::Empty,
-            Pulled::TimedOut => FirstByte::TimedOut,
-            Pulled::Broken(cause) => FirstByte::Broken(cause),
-        }
+    async fn chunk(&self, call: &FakeCall) -> Result<Option<Vec<u8>>, UpstreamFault> {
+        call.chunk().await
+    }
+
+    async fn rest(&self, call: &FakeCall, cap: u64) -> Result<Vec<u8>, UpstreamFault> {
+        call.rest(cap).await
+    }
+
+    fn body(&self, _: &FakeCall) -> FakeStream {
+        unreachable!("nothing asks for a body as it is")
+    }
+
+    fn abort(&self, call: &FakeCall) {
+        call.abort();
     }
 
     fn relay(
         &self,
-        body: FakeStream,
-        mut observer: Observer,
-        deadlines: Deadlines,
-        closing: Box<dyn FnOnce(RelayEnd, &Observation) -> Option<Vec<u8>>>,
+        call: &FakeCall,
+        inlet: Inlet,
+        deadlines: RelayDeadlines,
+        closing: Closing,
     ) -> (
         FakeStream,
-        impl Future<Output = (RelayEnd, Observation)> + 'static,
+        impl Future<Output = (RelayEnd, Inlet)> + 'static,
     ) {
-        let client = FakeStream::default();
-        let (port, to_client) = (self.clone(), client.clone());
-        let relayed = async move {
-            let give_up = port.now().plus(Millis(deadlines.total_ms));
-            let mut passed = 0;
-            let end = loop {
-                if port
-                    .client_leaves_after
-                    .get()
-                    .is_some_and(|pieces| passed >= pieces)
-                {
-                    break RelayEnd::ClientGone;
-                }
-                let left = give_up.since(port.now());
-                match port.pull(&body, left.min(Millis(deadlines.idle_ms))).await {
-                    Pulled::Bytes(bytes) => {
-                        observer.push(&bytes);
-                        to_client.0.borrow_mut().push_back(Piece::Bytes(bytes));
-                        passed += 1;
-                    }
-                    Pulled::End => break RelayEnd::Ended,
-                    Pulled::Broken(_) => break RelayEnd::Broken,
-                    Pulled::TimedOut if port.now() >= give_up => break RelayEnd::Overran,
-                    Pulled::TimedOut => break RelayEnd::Stalled,
-                }
-            };
-            let seen = observer.observation();
-            if let Some(bytes) = closing(end, &seen).filter(|_| end != RelayEnd::ClientGone) {
-                to_client.0.borrow_mut().push_back(Piece::Bytes(bytes));
-            }
-            (end, seen)
-        };
+        let client = FakeStream::open(&self.clock, self.client.get());
+        let (clock, call) = (self.clock(), call.clone());
+        let relayed = relayed(clock, call, client.clone(), inlet, deadlines, closing);
         (client, relayed)
+    }
+
+    fn outlet(&self) -> (FakeStream, FakeStream) {
+        let stream = FakeStream::open(&self.clock, self.client.get());
+        (stream.clone(), stream)
+    }
+
+    async fn write(&self, outlet: &FakeStream, bytes: Vec<u8>) -> Result<(), ClientGone> {
+        outlet.write(bytes).await
+    }
+
+    async fn gone(&self, outlet: &FakeStream) {
+        outlet.gone().await;
+    }
+
+    async fn close(&self, outlet: &FakeStream) {
+        outlet.close();
+    }
+
+    async fn sleep(&self, time: Millis) {
+        self.clock.until(self.now().plus(time)).await;
+    }
+
+    async fn stored(
+        &self,
+        name: &str,
+        command: String,
+    ) -> Result<StoredReply<FakeStream>, PortFault> {
+        step().await;
+        let verdict = self.plan.borrow_mut().verdict(Op::Stored);
+        if verdict == Some(When::Before) {
+            return Err(PortFault("Stored failed before".into()));
+        }
+        let answer = Rc::clone(
+            self.answers
+                .borrow_mut()
+                .entry(name.to_owned())
+                .or_default(),
+        );
+        let reply = streams::open(self, answer, &command).await;
+        match verdict {
+            Some(_) => Err(PortFault("Stored failed after".into())),
+            None => Ok(reply),
+        }
+    }
+
+    fn view<T>(&self, target: &str, step: impl FnOnce(&mut LocalView) -> T) -> T {
+        let mut views = self.views.borrow_mut();
+        step(views.entry(target.to_owned()).or_default())
     }
 
     fn memory_get(&self, key: &str) -> Option<Vec<u8>> {
@@ -641,4 +624,50 @@ impl Port for FakePort {
             .borrow_mut()
             .push(serde_json::to_value(line).unwrap());
     }
+}
+
+/// A body that passes by itself, while the inlet watches.
+async fn relayed(
+    clock: Rc<Clock>,
+    call: FakeCall,
+    client: FakeStream,
+    mut inlet: Inlet,
+    deadlines: RelayDeadlines,
+    closing: Closing,
+) -> (RelayEnd, Inlet) {
+    let give_up = clock.now().plus(deadlines.total);
+    let mut pieces: VecDeque<(Vec<u8>, bool)> =
+        call.teed().into_iter().map(|bytes| (bytes, true)).collect();
+    let end = loop {
+        let Some((bytes, watched)) = pieces.pop_front() else {
+            let patience = clock.now().plus(deadlines.idle).min(give_up);
+            let waited = either(call.chunk(), either(clock.until(patience), client.gone()));
+            match waited.await {
+                Ok(Ok(Some(bytes))) => pieces.push_back((bytes, false)),
+                Ok(Ok(None)) => break RelayEnd::Ended,
+                Ok(Err(_)) => break RelayEnd::Broken,
+                Err(Ok(())) if clock.now() >= give_up => break RelayEnd::Overran,
+                Err(Ok(())) => break RelayEnd::Stalled,
+                Err(Err(())) => break RelayEnd::ClientGone,
+            }
+            continue;
+        };
+        if !watched {
+            inlet.watch(&bytes);
+        }
+        match either(client.write(bytes), clock.until(give_up)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(ClientGone)) => break RelayEnd::ClientGone,
+            Err(()) => break RelayEnd::Overran,
+        }
+    };
+    if end != RelayEnd::Ended {
+        call.abort();
+    }
+    if let Some(bytes) = closing(end, &inlet).filter(|_| end != RelayEnd::ClientGone) {
+        // The client may go away at the very last moment too.
+        let _ = client.write(bytes).await;
+    }
+    client.close();
+    (end, inlet)
 }

@@ -3,15 +3,20 @@
 #![allow(dead_code, reason = "every test file uses another part of this")]
 
 pub mod fake_port;
+pub mod pipe;
 pub mod run;
+pub mod streams;
+pub mod upstream;
 
 use std::collections::VecDeque;
 
 use gatehouse::app::port::{ByteSource, PortFault};
 use gatehouse::app::reply::{Body, Outcome, Reply};
+use gatehouse::base::time::Millis;
 
-use fake_port::{FakePort, FakeStream};
-use run::{block_on, step};
+use fake_port::FakePort;
+use pipe::Got;
+use run::{block_on, both, settle, step};
 
 /// A request body that arrives in pieces.
 pub struct FakeBody {
@@ -50,6 +55,8 @@ pub struct Received {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
+    /// The pieces of a streamed body, and when they came.
+    pub pieces: Vec<(Millis, Vec<u8>)>,
     /// Why the body broke off, if it did.
     pub broken: Option<String>,
     /// What the log line learned.
@@ -57,22 +64,39 @@ pub struct Received {
 }
 
 impl Received {
-    /// Receives an answer and does the work that is left after it.
+    /// Receives an answer while the work that is left after it is done.
     pub fn from(reply: Reply<FakePort>) -> Self {
-        let outcome = match reply.after {
-            Some(after) => block_on(after),
-            None => reply.outcome,
+        let received = block_on(Self::of(reply));
+        settle();
+        received
+    }
+
+    /// The same, beside others.
+    pub async fn of(reply: Reply<FakePort>) -> Self {
+        let after = async {
+            match reply.after {
+                Some(after) => after.await,
+                None => reply.outcome,
+            }
         };
-        let (body, broken) = match reply.body {
-            Body::Empty => (Vec::new(), None),
-            Body::Bytes(bytes) => (bytes, None),
-            Body::Stream(stream) => FakeStream::drain(&stream),
+        let reading = async {
+            match reply.body {
+                Body::Empty => (Vec::new(), Got::default()),
+                Body::Bytes(bytes) => (bytes, Got::default()),
+                Body::Stream(stream) => {
+                    let got = stream.receive().await;
+                    let pieces = got.pieces.iter().map(|(_, bytes)| bytes.as_slice());
+                    (pieces.collect::<Vec<_>>().concat(), got)
+                }
+            }
         };
+        let (outcome, (body, got)) = both(after, reading).await;
         Self {
             status: reply.status,
             headers: reply.headers,
             body,
-            broken,
+            pieces: got.pieces,
+            broken: got.broken,
             outcome,
         }
     }
@@ -91,5 +115,18 @@ impl Received {
 
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// The code of a refusal, or of the error that ends a stream.
+    pub fn code(&self) -> Option<String> {
+        let value = match serde_json::from_slice(&self.body) {
+            Ok(value) => value,
+            Err(_) => {
+                let last = self.text().trim_end().rsplit("data: ").next()?.to_owned();
+                serde_json::from_str::<serde_json::Value>(&last).ok()?
+            }
+        };
+        let ours = value["error"].get("gatehouse").or(value.get("gatehouse"))?;
+        Some(ours["code"].as_str()?.to_owned())
     }
 }

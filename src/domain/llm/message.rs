@@ -51,18 +51,49 @@ impl Finish {
     }
 }
 
-/// Tokens of one call. `input` includes what the provider read from or wrote to its prompt cache, in either protocol.
+/// Tokens of one call, the same whatever the provider's dialect. `input` includes what was read from or written to the
+/// provider's prompt cache, `output` includes reasoning; so no sum of parts can be negative.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Usage {
-    /// Input tokens, cached ones included.
+    /// Input tokens, all of them.
     pub input: u64,
     /// Of these, read from the provider's prompt cache.
     pub cached: u64,
-    /// Output tokens, reasoning included.
+    /// Of these, written to the prompt cache for five minutes.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub written_5m: u64,
+    /// Of these, written to the prompt cache for an hour.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub written_1h: u64,
+    /// Output tokens, all of them.
     pub output: u64,
+    /// Of these, reasoning.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reasoning: u64,
     /// The provider reported nothing: these are our estimate.
-    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    #[serde(skip_serializing_if = "core::ops::Not::not")]
     pub estimated: bool,
+}
+
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Usage {
+    /// Both together: what several attempts took.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            cached: self.cached.saturating_add(other.cached),
+            written_5m: self.written_5m.saturating_add(other.written_5m),
+            written_1h: self.written_1h.saturating_add(other.written_1h),
+            output: self.output.saturating_add(other.output),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+            estimated: self.estimated || other.estimated,
+        }
+    }
 }
 
 /// A whole answer of plain text.

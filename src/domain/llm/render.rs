@@ -1,180 +1,17 @@
-//! An answer in normal form → either protocol, whole or as a stream: what the cache and the built-in answerer send.
+//! Errors in the caller's dialect, whole and inside streams.
 
 use serde_json::{Value, json};
 
 use super::Protocol;
-use super::message::{Answer, Usage};
+use super::normal::event::Frame;
 use crate::base::errors::{Refusal, Text};
 use crate::base::sse::write_event;
-use crate::base::time::Millis;
 
-/// What an answer is called this time.
-#[derive(Clone, Copy, Debug)]
-pub struct Envelope<'a> {
-    /// Id of the answer, without the protocol's prefix.
-    pub id: &'a str,
-    /// When it was made.
-    pub created: Millis,
-    /// Marks an answer of the built-in answerer.
-    pub builtin: bool,
-}
-
-/// The whole answer as JSON.
-#[must_use]
-pub fn whole(protocol: Protocol, answer: &Answer, envelope: Envelope<'_>) -> Vec<u8> {
-    let body = match protocol {
-        Protocol::OpenAi => {
-            let mut body = json!({
-                "id": format!("chatcmpl-{}", envelope.id),
-                "object": "chat.completion",
-                "created": envelope.created.secs(),
-                "model": answer.model,
-                "choices": [{
-                    "index": 0,
-                    "message": {"role": "assistant", "content": answer.text, "refusal": null},
-                    "logprobs": null,
-                    "finish_reason": answer.finish.openai(),
-                }],
-                "usage": openai_usage(answer.usage),
-            });
-            mark(&mut body, envelope);
-            body
-        }
-        Protocol::Anthropic => {
-            let mut body = json!({
-                "id": format!("msg_{}", envelope.id),
-                "type": "message",
-                "role": "assistant",
-                "model": answer.model,
-                "content": [{"type": "text", "text": answer.text}],
-                "stop_reason": answer.finish.anthropic(),
-                "stop_sequence": null,
-                "usage": anthropic_usage(answer.usage),
-            });
-            mark(&mut body, envelope);
-            body
-        }
-    };
-    body.to_string().into_bytes()
-}
-
-/// The answer as a stream; `pieces` joined are its text. `include_usage` is OpenAI's stream option.
-#[must_use]
-pub fn stream(
-    protocol: Protocol,
-    answer: &Answer,
-    pieces: &[String],
-    include_usage: bool,
-    envelope: Envelope<'_>,
-) -> Vec<u8> {
-    match protocol {
-        Protocol::OpenAi => openai_stream(answer, pieces, include_usage, envelope),
-        Protocol::Anthropic => anthropic_stream(answer, pieces, envelope),
-    }
-}
-
-fn openai_stream(
-    answer: &Answer,
-    pieces: &[String],
-    include_usage: bool,
-    envelope: Envelope<'_>,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(answer.text.len().saturating_mul(2));
-    let mut send = |choices: Value, usage: Option<Value>| {
-        let mut chunk = json!({
-            "id": format!("chatcmpl-{}", envelope.id),
-            "object": "chat.completion.chunk",
-            "created": envelope.created.secs(),
-            "model": answer.model,
-            "choices": choices,
-        });
-        mark(&mut chunk, envelope);
-        if include_usage && let Value::Object(fields) = &mut chunk {
-            fields.insert("usage".into(), usage.unwrap_or(Value::Null));
-        }
-        write_event(&mut out, None, &chunk.to_string());
-    };
-    let choice = |delta: Value, finish: Value| json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}]);
-    send(
-        choice(json!({"role": "assistant", "content": ""}), Value::Null),
-        None,
-    );
-    for piece in pieces {
-        send(choice(json!({"content": piece}), Value::Null), None);
-    }
-    send(choice(json!({}), Value::from(answer.finish.openai())), None);
-    if include_usage {
-        send(json!([]), Some(openai_usage(answer.usage)));
-    }
-    write_event(&mut out, None, "[DONE]");
-    out
-}
-
-fn anthropic_stream(answer: &Answer, pieces: &[String], envelope: Envelope<'_>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(answer.text.len().saturating_mul(2));
-    let mut send = |event: Value| {
-        let name = event.get("type").and_then(Value::as_str).map(str::to_owned);
-        write_event(&mut out, name.as_deref(), &event.to_string());
-    };
-    let mut message = json!({
-        "id": format!("msg_{}", envelope.id),
-        "type": "message",
-        "role": "assistant",
-        "model": answer.model,
-        "content": [],
-        "stop_reason": null,
-        "stop_sequence": null,
-        "usage": anthropic_usage(Usage { output: 0, ..answer.usage }),
-    });
-    mark(&mut message, envelope);
-    send(json!({"type": "message_start", "message": message}));
-    send(
-        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
-    );
-    for piece in pieces {
-        send(
-            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": piece}}),
-        );
-    }
-    send(json!({"type": "content_block_stop", "index": 0}));
-    send(json!({
-        "type": "message_delta",
-        "delta": {"stop_reason": answer.finish.anthropic(), "stop_sequence": null},
-        "usage": {"output_tokens": answer.usage.output},
-    }));
-    send(json!({"type": "message_stop"}));
-    out
-}
-
-/// The mark of the built-in answerer, in a field of our own name.
-fn mark(body: &mut Value, envelope: Envelope<'_>) {
-    if envelope.builtin
-        && let Value::Object(fields) = body
-    {
-        fields.insert("gatehouse".into(), json!({"answerer": BUILTIN_MARK}));
-    }
-}
-
-/// How the built-in answerer marks itself, in bodies and in the header `x-gatehouse-answerer`.
+/// How the built-in answerer names itself.
 pub const BUILTIN_MARK: &str = "built-in, no model";
 
-fn openai_usage(usage: Usage) -> Value {
-    json!({
-        "prompt_tokens": usage.input,
-        "completion_tokens": usage.output,
-        "total_tokens": usage.input.saturating_add(usage.output),
-        "prompt_tokens_details": {"cached_tokens": usage.cached},
-    })
-}
-
-fn anthropic_usage(usage: Usage) -> Value {
-    json!({
-        "input_tokens": usage.input.saturating_sub(usage.cached),
-        "cache_read_input_tokens": usage.cached,
-        "cache_creation_input_tokens": 0,
-        "output_tokens": usage.output,
-    })
-}
+/// The field of a messages request that asks the provider to hold the conversation.
+pub const THREAD: &str = "thread";
 
 /// The error object of a protocol's dialect, the same inside a stream and as a body.
 #[must_use]
@@ -196,114 +33,167 @@ pub fn error_object(protocol: Protocol, refusal: &Refusal, text: &Text, request_
         "limits": refusal.violated_limits(),
     });
     match protocol {
-        Protocol::OpenAi => json!({"error": {
+        Protocol::Chat | Protocol::Responses => json!({"error": {
             "message": message,
             "type": entry.openai_type,
             "param": refusal.param,
             "code": entry.openai_code,
             "gatehouse": ours,
         }}),
-        Protocol::Anthropic => json!({
-            "type": "error",
-            "error": {"type": entry.anthropic_type, "message": message, "gatehouse": ours},
-            "request_id": request_id,
-        }),
+        Protocol::Messages => {
+            let mut error =
+                json!({"type": entry.anthropic_type, "message": message, "gatehouse": ours});
+            // By this Anthropic's SDK knows that it must send the whole conversation each time
+            // (ThreadUnsupportedRequestErrorDetails).
+            if let Some(error) = error
+                .as_object_mut()
+                .filter(|_| refusal.param.as_deref() == Some(THREAD))
+            {
+                let details =
+                    json!({"error_code": "thread_unsupported_request", "unsupported": null});
+                error.insert("details".into(), details);
+            }
+            json!({"type": "error", "error": error, "request_id": request_id})
+        }
     }
 }
 
-/// The bytes that end a stream that went wrong: an error event in the protocol's own form. No end marker follows, so
-/// that a cut answer is never taken for a whole one.
+/// The event that ends a stream with an error. `sequence` is its number in the stream (Responses API).
+#[must_use]
+pub fn error_frame(
+    protocol: Protocol,
+    refusal: &Refusal,
+    request_id: &str,
+    sequence: u64,
+) -> Frame {
+    let object = error_object(protocol, refusal, &refusal.code.entry().en, request_id);
+    match protocol {
+        Protocol::Chat => Frame {
+            event: None,
+            data: object.to_string(),
+        },
+        Protocol::Messages => Frame {
+            event: Some("error"),
+            data: object.to_string(),
+        },
+        Protocol::Responses => {
+            let field = |name: &str| {
+                let error = object.get("error");
+                error
+                    .and_then(|e| e.get(name))
+                    .cloned()
+                    .unwrap_or(Value::Null)
+            };
+            let event = json!({
+                "type": "error",
+                "code": field("code"),
+                "message": field("message"),
+                "param": field("param"),
+                "sequence_number": sequence,
+                "gatehouse": field("gatehouse"),
+            });
+            Frame {
+                event: Some("error"),
+                data: event.to_string(),
+            }
+        }
+    }
+}
+
+/// The bytes of such an event, the `sequence`th. Behind half an event it begins with a blank line, so that it is read at all.
 #[must_use]
 pub fn error_event(
     protocol: Protocol,
     refusal: &Refusal,
     request_id: &str,
+    sequence: u64,
     inside_event: bool,
 ) -> Vec<u8> {
-    let object = error_object(protocol, refusal, &refusal.code.entry().en, request_id).to_string();
-    // A blank line first, so that a half-sent event does not swallow ours.
     let mut out = if inside_event {
         b"\n\n".to_vec()
     } else {
         Vec::new()
     };
-    match protocol {
-        Protocol::OpenAi => write_event(&mut out, None, &object),
-        Protocol::Anthropic => write_event(&mut out, Some("error"), &object),
-    }
+    let frame = error_frame(protocol, refusal, request_id, sequence);
+    write_event(&mut out, frame.event, &frame.data);
     out
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Envelope, error_event, stream, whole};
+    use super::{error_event, error_frame, error_object};
     use crate::base::errors::{Code, Refusal};
     use crate::base::time::Millis;
     use crate::domain::llm::Protocol;
-    use crate::domain::llm::message::{Answer, Finish, Usage};
-    use crate::domain::llm::observe::Observer;
-    use crate::domain::llm::read;
+    use crate::domain::llm::dialect::{Invalid, StreamReader};
+    use crate::domain::llm::normal::event::Event;
+    use serde_json::Value;
 
-    fn answer() -> Answer {
-        Answer {
-            model: "m".into(),
-            text: "Hello 你好\n\n> \"quoted\"".into(),
-            finish: Finish::Stop,
-            usage: Usage {
-                input: 9,
-                cached: 4,
-                output: 3,
-                estimated: false,
-            },
-        }
+    fn refusal() -> Refusal {
+        Refusal::new(Code::UpstreamStalled)
+            .wait(Millis(1500))
+            .cause("sk-canary")
     }
 
-    const ENVELOPE: Envelope<'_> = Envelope {
-        id: "1",
-        created: Millis(1000),
-        builtin: false,
-    };
-
     #[test]
-    fn what_is_rendered_is_read_back_the_same() {
-        for protocol in [Protocol::OpenAi, Protocol::Anthropic] {
-            let bytes = whole(protocol, &answer(), ENVELOPE);
-            assert_eq!(
-                read::whole(protocol, &bytes, 0).unwrap().plain,
-                Some(answer())
+    fn the_error_of_a_stream_is_an_error_to_the_reader_of_its_dialect_and_never_an_answer() {
+        for protocol in Protocol::ALL {
+            let frame = error_frame(protocol, &refusal(), "req_1", 7);
+            let mut reader = StreamReader::new(protocol);
+            let mut events = Vec::new();
+            let read = reader.event(&frame.data, &mut events);
+            let failed = matches!(read, Err(Invalid::Error(_)))
+                || matches!(events.as_slice(), [Event::Failed(_)]);
+            assert!(failed, "{protocol:?}: {read:?} {events:?}");
+            assert_eq!(frame.event, (protocol != Protocol::Chat).then_some("error"));
+            assert!(frame.data.contains("upstream_stalled") && frame.data.contains("req_1"));
+            assert!(
+                !frame.data.contains("canary"),
+                "the cause is for the log alone"
             );
-
-            let pieces: Vec<String> = answer().text.chars().map(String::from).collect();
-            let bytes = stream(protocol, &answer(), &pieces, true, ENVELOPE);
-            let mut observer = Observer::new(protocol, true, 0);
-            observer.push(&bytes);
-            let seen = observer.observation();
-            assert!(seen.ended && !seen.malformed);
-            assert_eq!(seen.answer, Some(answer()), "{protocol:?}");
         }
     }
 
     #[test]
-    fn the_usage_chunk_comes_only_when_asked_for() {
-        let pieces = ["Hello".to_owned()];
-        let without = stream(Protocol::OpenAi, &answer(), &pieces, false, ENVELOPE);
-        assert!(!String::from_utf8(without).unwrap().contains("usage"));
-        let with = String::from_utf8(stream(Protocol::OpenAi, &answer(), &pieces, true, ENVELOPE))
-            .unwrap();
-        assert_eq!(with.matches("\"usage\":null").count(), 3);
-        assert!(with.contains("\"choices\":[]"));
+    fn the_error_of_a_responses_stream_goes_on_with_the_numbers() {
+        let frame = error_frame(Protocol::Responses, &refusal(), "r", 7);
+        let data: Value = serde_json::from_str(&frame.data).unwrap();
+        assert_eq!(
+            (&data["type"], &data["sequence_number"]),
+            (&"error".into(), &7.into())
+        );
+        assert!(data["code"].is_string() && data["message"].is_string());
+        assert!(data.get("param").is_some());
     }
 
     #[test]
-    fn an_error_event_is_read_even_behind_half_an_event_and_is_no_end() {
-        for protocol in [Protocol::OpenAi, Protocol::Anthropic] {
-            let refusal = Refusal::new(Code::UpstreamDisconnected);
-            let mut observer = Observer::new(protocol, false, 0);
-            observer.push(b": comment\ndata: {\"type\":\"ping\",\"choices\":[]}");
-            let inside = observer.observation().inside_event;
-            observer.push(&error_event(protocol, &refusal, "req_1", inside));
-            let seen = observer.observation();
-            assert!(seen.failed && !seen.ended, "{protocol:?}");
+    fn an_error_behind_half_an_event_is_an_event_of_its_own() {
+        for protocol in Protocol::ALL {
+            let whole = error_event(protocol, &refusal(), "r", 0, false);
+            let behind = error_event(protocol, &refusal(), "r", 0, true);
+            assert!(whole.ends_with(b"\n\n") && !whole.starts_with(b"\n"));
+            assert_eq!(behind, [b"\n\n".as_slice(), &whole].concat());
+        }
+    }
+
+    #[test]
+    fn each_dialect_has_its_own_words_and_all_have_ours() {
+        let entry = Code::UpstreamStalled.entry();
+        for protocol in Protocol::ALL {
+            let object = error_object(protocol, &refusal(), &entry.en, "r");
+            let error = &object["error"];
+            let kind = if protocol == Protocol::Messages {
+                assert_eq!(
+                    (&object["type"], &object["request_id"]),
+                    (&"error".into(), &"r".into())
+                );
+                entry.anthropic_type
+            } else {
+                entry.openai_type
+            };
+            assert_eq!(error["type"], kind);
+            assert_eq!(error["gatehouse"]["retry_after_ms"], 1500);
+            assert_eq!(error["gatehouse"]["docs"], "/docs/errors/upstream_stalled");
         }
     }
 }

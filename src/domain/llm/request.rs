@@ -1,8 +1,12 @@
 //! Bytes → a typed chat request. Only what Gatehouse must know is read; everything else stays in the body untouched.
 
+use std::cell::OnceCell;
+
 use serde_json::{Map, Value};
 
 use super::Protocol;
+use super::dialect;
+use super::normal::conversation::Conversation;
 use crate::base::errors::{Code, Refusal};
 
 /// A chat request that is well-formed in its protocol.
@@ -22,6 +26,7 @@ pub struct ChatRequest {
     pub input_bytes: u64,
     /// The whole body, unknown fields included.
     pub body: Map<String, Value>,
+    conversation: OnceCell<Conversation>,
 }
 
 /// Reads a chat request.
@@ -30,22 +35,39 @@ pub struct ChatRequest {
 /// `missing_parameter` or `invalid_parameter` naming the field.
 pub fn chat_request(body: Map<String, Value>, protocol: Protocol) -> Result<ChatRequest, Refusal> {
     let alias = string(&body, "model")?.to_owned();
-    check_messages(&body, protocol)?;
+    let conversation = OnceCell::new();
+    if protocol == Protocol::Responses {
+        let _ = conversation.set(dialect::read_request(protocol, &body)?);
+    } else {
+        check_messages(&body, protocol)?;
+    }
     let stream = optional_bool(&body, "stream")?;
     let include_usage = include_usage(&body)?;
     let temperature = optional_number(&body, "temperature", 0.0, 2.0)?;
     optional_number(&body, "top_p", 0.0, 1.0)?;
-    for name in ["max_tokens", "max_completion_tokens", "n"] {
+    for name in [
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "n",
+    ] {
         optional_positive(&body, name)?;
     }
-    if protocol == Protocol::Anthropic && body.get("max_tokens").is_none_or(Value::is_null) {
+    if protocol == Protocol::Messages && body.get("max_tokens").is_none_or(Value::is_null) {
         return Err(missing("max_tokens"));
     }
-    let input_bytes = ["messages", "system", "tools", "functions"]
-        .iter()
-        .filter_map(|name| body.get(*name))
-        .map(json_bytes)
-        .fold(0, u64::saturating_add);
+    let input_bytes = [
+        "messages",
+        "input",
+        "instructions",
+        "system",
+        "tools",
+        "functions",
+    ]
+    .iter()
+    .filter_map(|name| body.get(*name))
+    .map(json_bytes)
+    .fold(0, u64::saturating_add);
     Ok(ChatRequest {
         protocol,
         alias,
@@ -54,15 +76,30 @@ pub fn chat_request(body: Map<String, Value>, protocol: Protocol) -> Result<Chat
         temperature,
         input_bytes,
         body,
+        conversation,
     })
 }
 
 impl ChatRequest {
+    /// The request in normal form; read when it is first needed, since a request that stays in its protocol does not.
+    ///
+    /// # Errors
+    /// `missing_parameter`, `invalid_parameter`: it is read more closely than what merely passes.
+    pub fn conversation(&self) -> Result<&Conversation, Refusal> {
+        if let Some(known) = self.conversation.get() {
+            return Ok(known);
+        }
+        let read = dialect::read_request(self.protocol, &self.body)?;
+        Ok(self.conversation.get_or_init(|| read))
+    }
+
     /// The text of the last user message: the question, for the built-in answerer.
     #[must_use]
     pub fn question(&self) -> String {
-        let Some(Value::Array(messages)) = self.body.get("messages") else {
-            return String::new();
+        let messages = match (self.body.get("messages"), self.body.get("input")) {
+            (Some(Value::Array(messages)), _) | (None, Some(Value::Array(messages))) => messages,
+            (None, Some(Value::String(only))) => return only.clone(),
+            _ => return String::new(),
         };
         messages
             .iter()
@@ -94,6 +131,7 @@ impl ChatRequest {
                 "top_logprobs",
                 "audio",
                 "thinking",
+                "reasoning",
                 "web_search_options",
             ]
             .into_iter()
@@ -164,7 +202,7 @@ fn check_messages(body: &Map<String, Value>, protocol: Protocol) -> Result<(), R
         return Err(invalid("messages", "must hold at least one message"));
     }
     let roles: &[&str] = match protocol {
-        Protocol::OpenAi => &[
+        Protocol::Chat | Protocol::Responses => &[
             "system",
             "developer",
             "user",
@@ -172,7 +210,7 @@ fn check_messages(body: &Map<String, Value>, protocol: Protocol) -> Result<(), R
             "tool",
             "function",
         ],
-        Protocol::Anthropic => &["user", "assistant", "system"],
+        Protocol::Messages => &["user", "assistant", "system"],
     };
     for (i, message) in messages.iter().enumerate() {
         let Value::Object(message) = message else {
@@ -192,7 +230,7 @@ fn check_messages(body: &Map<String, Value>, protocol: Protocol) -> Result<(), R
             Some(Value::String(_)) => true,
             Some(Value::Array(parts)) => parts.iter().all(Value::is_object),
             None | Some(Value::Null) => {
-                protocol == Protocol::OpenAi && (carries_calls || message.contains_key("refusal"))
+                protocol == Protocol::Chat && (carries_calls || message.contains_key("refusal"))
             }
             Some(_) => false,
         };
@@ -327,7 +365,7 @@ mod tests {
             "model": "site", "messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
             "stream": true, "stream_options": {"include_usage": true}, "temperature": 0, "unknown": {"kept": 1}
         }));
-        let request = chat_request(body, Protocol::OpenAi).unwrap();
+        let request = chat_request(body, Protocol::Chat).unwrap();
         assert!(request.stream && request.include_usage && !request.wants_more_than_text());
         assert_eq!(request.question(), "hi");
         assert_eq!(request.body["unknown"]["kept"], 1);
@@ -391,7 +429,7 @@ mod tests {
         for (patch, code, param) in cases {
             let mut body = object(base.clone());
             body.extend(object(patch));
-            let refusal = chat_request(body, Protocol::OpenAi).unwrap_err();
+            let refusal = chat_request(body, Protocol::Chat).unwrap_err();
             assert_eq!(
                 (refusal.code, refusal.param.as_deref()),
                 (code, Some(param))
@@ -403,7 +441,7 @@ mod tests {
     fn anthropic_needs_max_tokens() {
         let body =
             object(json!({"model": "site", "messages": [{"role": "user", "content": "hi"}]}));
-        let refusal = chat_request(body, Protocol::Anthropic).unwrap_err();
+        let refusal = chat_request(body, Protocol::Messages).unwrap_err();
         assert_eq!(refusal.param.as_deref(), Some("max_tokens"));
     }
 

@@ -6,6 +6,8 @@ use super::Protocol;
 use crate::base::errors::{Code, Refusal};
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
+use crate::domain::llm::engine::failure::{Failure, FailureKind};
+use crate::domain::llm::normal::event::Failed;
 use crate::domain::settings::ActiveProvider;
 
 /// A request to a provider. Nothing of the caller's headers is in it.
@@ -16,7 +18,7 @@ pub struct UpstreamRequest<'a> {
     pub key: Option<(&'static str, Secret<String>)>,
     /// Further headers.
     pub headers: Vec<(&'static str, String)>,
-    /// JSON body.
+    /// The body.
     pub body: &'a [u8],
 }
 
@@ -38,10 +40,6 @@ pub struct UpstreamHead {
 pub enum UpstreamFault {
     /// No connection, or none that got as far as an answer. The text is for the log.
     Unreachable(String),
-    /// Nothing came within the first-byte deadline.
-    TimedOut,
-    /// The total deadline passed.
-    Overran,
     /// The connection broke after the answer began.
     Broken(String),
     /// More bytes than we accept.
@@ -54,8 +52,6 @@ impl UpstreamFault {
     pub fn refusal(&self) -> (Refusal, String) {
         let (code, cause) = match self {
             Self::Unreachable(text) => (Code::UpstreamUnreachable, text.clone()),
-            Self::TimedOut => (Code::UpstreamTimeout, String::new()),
-            Self::Overran => (Code::UpstreamDeadline, String::new()),
             Self::Broken(text) => (Code::UpstreamDisconnected, text.clone()),
             Self::TooLarge => (Code::UpstreamTooLarge, String::new()),
         };
@@ -72,6 +68,7 @@ pub fn request<'a>(
     provider: &ActiveProvider,
     protocol: Protocol,
     path: &str,
+    content_type: &str,
     body: &'a [u8],
     stream: bool,
 ) -> UpstreamRequest<'a> {
@@ -81,7 +78,7 @@ pub fn request<'a>(
         "application/json"
     };
     let mut headers = vec![
-        ("content-type", "application/json".to_owned()),
+        ("content-type", content_type.to_owned()),
         ("accept", accept.to_owned()),
         // A compressed stream is not flushed event by event by every server.
         ("accept-encoding", "identity".to_owned()),
@@ -91,13 +88,13 @@ pub fn request<'a>(
         ),
     ];
     let key = provider.key.as_ref().map(|key| match protocol {
-        Protocol::OpenAi => (
+        Protocol::Chat | Protocol::Responses => (
             "authorization",
             Secret::new(format!("Bearer {}", key.reveal())),
         ),
-        Protocol::Anthropic => ("x-api-key", key.clone()),
+        Protocol::Messages => ("x-api-key", key.clone()),
     });
-    if protocol == Protocol::Anthropic {
+    if protocol == Protocol::Messages {
         headers.push(("anthropic-version", ANTHROPIC_VERSION.to_owned()));
     }
     UpstreamRequest {
@@ -112,13 +109,14 @@ pub fn request<'a>(
 #[must_use]
 pub const fn chat_path(protocol: Protocol) -> &'static str {
     match protocol {
-        Protocol::OpenAi => "/chat/completions",
-        Protocol::Anthropic => "/v1/messages",
+        Protocol::Chat => "/chat/completions",
+        Protocol::Responses => "/responses",
+        Protocol::Messages => "/v1/messages",
     }
 }
 
 /// Longest wait that we pass on from a provider: an absurd value must not lock a page for days.
-const MAX_PASSED_WAIT: Millis = Millis::from_secs(60);
+pub const MAX_PASSED_WAIT: Millis = Millis::from_secs(60);
 
 /// What a provider's answer with an error status means to our caller. The second value is the cause for the log.
 ///
@@ -136,8 +134,11 @@ pub fn refusal(
     let refusal = match head.status {
         300..400 => Refusal::new(Code::UpstreamRedirect),
         400 | 404 | 409 | 413 | 422 => {
-            let refusal = Refusal::new(if is_context_length(&said) {
+            let error = error_of(body);
+            let refusal = Refusal::new(if error.is_context_length() {
                 Code::InputTooLong
+            } else if error.is_content_filter() {
+                Code::ContentFiltered
             } else {
                 Code::UpstreamRejected
             });
@@ -165,8 +166,129 @@ pub fn refusal(
     (refusal, cause)
 }
 
+/// What a provider's answer with an error status means to the failure engine.
+#[must_use]
+pub fn failure(head: &UpstreamHead, body: &[u8], now: Millis) -> Failure {
+    let error = error_of(body);
+    let kind = match head.status {
+        300..400 => FailureKind::Redirect,
+        401 | 403 => FailureKind::Auth,
+        402 => FailureKind::Quota,
+        408 | 504 | 524 => FailureKind::Timeout,
+        409 | 425 => FailureKind::Conflict,
+        429 if error.is_quota() => FailureKind::Quota,
+        429 | 529 => FailureKind::RateLimited,
+        400 | 413 | 422 if error.is_context_length() => FailureKind::ContextLength,
+        400 | 422 if error.is_content_filter() => FailureKind::ContentFilter,
+        400..500 => FailureKind::Rejected,
+        _ => FailureKind::Server,
+    };
+    Failure {
+        kind,
+        wait: asked_wait(head, now),
+    }
+}
+
+/// What an error object inside a stream or a 200 means to the failure engine.
+#[must_use]
+pub fn failure_in_band(failed: &Failed) -> Failure {
+    let error = ErrorText {
+        kind: failed.kind.to_ascii_lowercase(),
+        said: failed.message.to_ascii_lowercase(),
+    };
+    let kind = if error.is_context_length() {
+        FailureKind::ContextLength
+    } else if error.is_content_filter() {
+        FailureKind::ContentFilter
+    } else if error.is_quota() {
+        FailureKind::Quota
+    } else if ["rate_limit", "overloaded", "429", "529"]
+        .iter()
+        .any(|word| error.kind.contains(word))
+    {
+        FailureKind::RateLimited
+    } else if ["authentication", "permission"]
+        .iter()
+        .any(|word| error.kind.contains(word))
+    {
+        FailureKind::Auth
+    } else if error.kind.contains("invalid_request") {
+        FailureKind::Rejected
+    } else {
+        FailureKind::Server
+    };
+    Failure::new(kind)
+}
+
+/// What an error object inside a stream or a 200 means to our caller. The provider's text is treated as in [`refusal`].
+#[must_use]
+pub fn refusal_in_band(failed: &Failed, key: Option<&Secret<String>>) -> Refusal {
+    let code = match failure_in_band(failed).kind {
+        FailureKind::ContextLength => Code::InputTooLong,
+        FailureKind::ContentFilter => Code::ContentFiltered,
+        FailureKind::RateLimited | FailureKind::Quota => Code::UpstreamRateLimited,
+        FailureKind::Auth => Code::UpstreamAuth,
+        FailureKind::Rejected => Code::UpstreamRejected,
+        _ => Code::UpstreamError,
+    };
+    let refusal = Refusal::new(code).cause("an error inside a 200");
+    let said = clean(&failed.message, key);
+    let helps = matches!(
+        code,
+        Code::InputTooLong | Code::ContentFiltered | Code::UpstreamRejected
+    );
+    if helps && !said.is_empty() {
+        refusal.detail(said)
+    } else {
+        refusal
+    }
+}
+
+/// The words of a provider's error, in lower case.
+struct ErrorText {
+    kind: String,
+    said: String,
+}
+
+fn error_of(body: &[u8]) -> ErrorText {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let error = value.get("error").unwrap_or(&value);
+    let word = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+    ErrorText {
+        kind: format!("{} {}", word("type"), word("code")).to_ascii_lowercase(),
+        said: error_message(body).to_ascii_lowercase(),
+    }
+}
+
+impl ErrorText {
+    fn is_context_length(&self) -> bool {
+        self.kind.contains("context_length") || is_context_length(&self.said)
+    }
+
+    fn is_content_filter(&self) -> bool {
+        ["content_filter", "content_policy", "responsibleai"]
+            .iter()
+            .any(|word| self.kind.contains(word))
+            || ["content management policy", "content filtering policy"]
+                .iter()
+                .any(|words| self.said.contains(words))
+    }
+
+    fn is_quota(&self) -> bool {
+        ["insufficient_quota", "billing"]
+            .iter()
+            .any(|word| self.kind.contains(word))
+    }
+}
+
 /// The wait that a provider asks for, at least a second and at most [`MAX_PASSED_WAIT`].
 fn retry_after(head: &UpstreamHead, now: Millis) -> Option<Millis> {
+    let wait = asked_wait(head, now)?;
+    Some(wait.clamp(Millis::from_secs(1), MAX_PASSED_WAIT))
+}
+
+/// The wait that a provider asks for, as it asks: milliseconds, seconds or a date.
+fn asked_wait(head: &UpstreamHead, now: Millis) -> Option<Millis> {
     let from_ms = head
         .retry_after_ms
         .as_deref()
@@ -175,12 +297,11 @@ fn retry_after(head: &UpstreamHead, now: Millis) -> Option<Millis> {
     let from_secs = head.retry_after.as_deref().and_then(|text| {
         let text = text.trim();
         match text.parse::<u64>() {
-            Ok(secs) => Some(Millis::from_secs(secs)),
+            Ok(secs) => Some(Millis(secs.saturating_mul(1000))),
             Err(_) => http_date(text).map(|date| date.since(now)),
         }
     });
-    let wait = from_ms.or(from_secs)?;
-    Some(wait.clamp(Millis::from_secs(1), MAX_PASSED_WAIT))
+    from_ms.or(from_secs)
 }
 
 /// An IMF-fixdate (RFC 9110 §5.6.7) such as `Sun, 06 Nov 1994 08:49:37 GMT`.

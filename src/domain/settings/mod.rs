@@ -9,7 +9,7 @@ use serde::de::Error as _;
 
 use crate::base::digest::{Bytes32, DIGEST_BYTES, derive_key, from_base64url, hex, sha256};
 use crate::base::secret::Secret;
-use config::{Alias, Config, Deadlines, Provider, ProviderKind, Serves};
+use config::{Alias, Config, Deadlines, Provider, ProviderKind, Retry, Serves, Target};
 
 /// The embedded configurations of all environments, as build.rs validated them.
 const EMBEDDED: &str = include_str!(concat!(env!("OUT_DIR"), "/config.json"));
@@ -88,6 +88,8 @@ pub struct ActiveTarget {
     pub provider: usize,
     /// The provider's model; empty for the built-in answerer.
     pub model: String,
+    /// As configured.
+    pub config: Target,
 }
 
 /// An alias and those of its targets that are active.
@@ -184,41 +186,25 @@ impl Settings {
     pub fn deadlines(&self, alias: &Alias) -> Deadlines {
         let general = self.config.deadlines;
         alias.deadlines.map_or(general, |own| Deadlines {
-            first_byte_ms: own.first_byte_ms.min(general.first_byte_ms),
+            whole_ms: own
+                .whole_ms
+                .or(general.whole_ms)
+                .map(|whole| whole.min(general.whole_ms.unwrap_or(whole))),
+            first_token_ms: own.first_token_ms.min(general.first_token_ms),
+            adaptive_floor_ms: own
+                .adaptive_floor_ms
+                .or(general.adaptive_floor_ms)
+                .map(|floor| floor.min(own.first_token_ms).min(general.first_token_ms)),
             idle_ms: own.idle_ms.min(general.idle_ms),
             total_ms: own.total_ms.min(general.total_ms),
         })
     }
 
-    /// The price of a model in millionths of a dollar for that many tokens; `None` when no price is configured.
+    /// An alias's attempts and waits: its own where it has them, else the general ones.
     #[must_use]
-    pub fn cost_micros(&self, model: &str, input: u64, cached: u64, output: u64) -> Option<u64> {
-        let price = self
-            .config
-            .prices
-            .iter()
-            .find(|price| price.model == model)?;
-        let fresh = input.saturating_sub(cached);
-        // Dollars per million tokens are micro-dollars per token.
-        let micros = price.input * to_f64(fresh)
-            + price.cached_input.unwrap_or(price.input) * to_f64(cached)
-            + price.output * to_f64(output);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "non-negative and far below 2^53"
-        )]
-        let micros = micros.ceil() as u64;
-        Some(micros)
+    pub fn retry(&self, alias: &Alias) -> Retry {
+        alias.retry.unwrap_or(self.config.retry)
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "token counts stay far below 2^53"
-)]
-const fn to_f64(count: u64) -> f64 {
-    count as f64
 }
 
 /// The embedded configuration of an environment, or in `test` the one that `GATEHOUSE_CONFIG` carries.
@@ -304,7 +290,7 @@ fn activate(
     }
     let base_url = named_url.unwrap_or_else(|| {
         match provider.kind {
-            ProviderKind::Openai => OPENAI_BASE_URL,
+            ProviderKind::Openai | ProviderKind::OpenaiResponses => OPENAI_BASE_URL,
             ProviderKind::Anthropic => ANTHROPIC_BASE_URL,
             ProviderKind::Builtin => "",
         }
@@ -342,7 +328,11 @@ fn resolve_alias(
                 .filter(|model| !model.trim().is_empty())
                 .or_else(|| target.model.clone())
                 .unwrap_or_default();
-            Some(ActiveTarget { provider, model })
+            Some(ActiveTarget {
+                provider,
+                model,
+                config: target.clone(),
+            })
         })
         .collect();
     ActiveAlias {
@@ -474,6 +464,66 @@ mod tests {
             _ => None,
         });
         assert!(refused.is_err_and(|fault| fault.0.contains("alias[0].target[0].provider")));
+    }
+
+    #[test]
+    fn an_alias_lowers_deadlines_and_replaces_retries() {
+        use super::config::{Deadlines, Retry};
+        let mut settings = with(&[]);
+        let general = Deadlines {
+            adaptive_floor_ms: Some(2000),
+            ..Deadlines::default()
+        };
+        settings.config.deadlines = general;
+        let mut alias = settings.config.aliases[0].clone();
+        assert_eq!(settings.deadlines(&alias), general);
+        assert_eq!(settings.retry(&alias), Retry::default());
+
+        alias.deadlines = Some(Deadlines {
+            first_token_ms: 1500,
+            whole_ms: None,
+            adaptive_floor_ms: None,
+            idle_ms: 60_000,
+            total_ms: 9000,
+        });
+        let own = Retry {
+            attempts: 7,
+            ..Retry::default()
+        };
+        alias.retry = Some(own);
+        let lowered = Deadlines {
+            first_token_ms: 1500,
+            whole_ms: None,
+            adaptive_floor_ms: Some(1500),
+            idle_ms: 30_000,
+            total_ms: 9000,
+        };
+        assert_eq!(settings.deadlines(&alias), lowered);
+        assert_eq!(settings.retry(&alias), own);
+    }
+
+    #[test]
+    fn the_responses_api_has_openais_address() {
+        let mut config = embedded().unwrap();
+        config.providers[0].kind = ProviderKind::OpenaiResponses;
+        config.aliases.retain(|alias| alias.name != "embed");
+        let text = serde_json::to_string(&config).unwrap();
+        let settings = with(&[
+            (names::ENVIRONMENT, "test"),
+            (names::GATEHOUSE_CONFIG, &text),
+            ("OPENAI_API_KEY", "sk-x"),
+        ]);
+        let provider = &settings.providers[0];
+        assert_eq!(provider.kind, ProviderKind::OpenaiResponses);
+        assert_eq!(provider.base_url, "https://api.openai.com/v1");
+    }
+
+    #[test]
+    fn a_target_keeps_its_configuration() {
+        let settings = with(&[("ANTHROPIC_API_KEY", "sk-x")]);
+        let target = &settings.aliases[0].targets[0];
+        assert_eq!(target.config.provider, "anthropic");
+        assert_eq!(target.config.weight, 1);
     }
 
     #[test]

@@ -10,9 +10,12 @@ export const CANARIES = {
 };
 
 /** Of every behaviour: short enough for tests, long enough for a busy machine. */
-export const DEADLINES = { first_byte_ms: 1500, idle_ms: 1200, total_ms: 3000 };
+export const DEADLINES = { first_token_ms: 1500, idle_ms: 1200, total_ms: 3000 };
 
 const PLENTY = { requests: 100_000, seconds: 60 };
+
+/** One attempt and no more, for tests whose subject is not the retry. */
+export const ONCE = { attempts_per_target: 1, attempts: 1 };
 
 /** A limit of one class; what is not given does not bind. */
 export function limit(kind, windows = {}) {
@@ -31,12 +34,14 @@ function behaviourAliases() {
  * The configuration; sections that are given replace those here field by field.
  *
  * @param {{url: string}} provider The fake provider.
- * @param {object} sections `server`, `access`, `cache`, `documents`; `limits` by class; `providers`, `aliases`
+ * @param {object} sections `server`, `access`, `cache`, `documents`, `retry`, `streams`; `limits` by class; `providers`, `aliases`
  *   and `prices` to add.
  */
 export function config(provider, { limits = {}, providers = [], aliases = [], prices = [], ...sections } = {}) {
   return {
     site: { title: "Test house" },
+    retry: { ...sections.retry },
+    streams: { ...sections.streams },
     server: { ...sections.server },
     access: { ...sections.access },
     cache: { ...sections.cache },
@@ -44,6 +49,7 @@ export function config(provider, { limits = {}, providers = [], aliases = [], pr
     provider: [
       { name: "openai", kind: "openai", base_url: `${provider.url}/v1`, key: "CANARY_OPENAI_KEY" },
       { name: "anthropic", kind: "anthropic", base_url: provider.url, key: "CANARY_ANTHROPIC_KEY" },
+      { name: "responses", kind: "openai_responses", base_url: `${provider.url}/v1`, key: "CANARY_OPENAI_KEY" },
       { name: "builtin", kind: "builtin" },
       ...providers,
     ],

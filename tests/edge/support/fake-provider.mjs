@@ -1,17 +1,18 @@
 // A provider on 127.0.0.1 that speaks OpenAI's and Anthropic's protocols, records what it is asked, and misbehaves as the
-// model's name says (`behaviours.mjs`).
+// model's name says (`behaviours.mjs`). What stands behind a colon in the name is the test's own: faults that count do so
+// for each whole name.
 
 import { createServer } from "node:http";
 import { setTimeout as wait } from "node:timers/promises";
 
 import { BEHAVIOURS } from "./behaviours.mjs";
-import { SPEAK, embeddings } from "./speak.mjs";
+import { MEDIA, SPEAK, embeddings } from "./speak.mjs";
 import { within } from "./wait.mjs";
 
 async function read(request) {
   const parts = [];
   for await (const part of request) parts.push(part);
-  return Buffer.concat(parts).toString("utf8");
+  return Buffer.concat(parts);
 }
 
 function listen(server) {
@@ -27,10 +28,20 @@ function close(server) {
   });
 }
 
+/** The fields of a form that are plain text, as an object. */
+function formFields(text) {
+  const fields = text.matchAll(/name="([\w[\]]+)"\r\n(?:content-type: text[^\r]*\r\n)?\r\n([^\r]*)\r\n--/gi);
+  return Object.fromEntries([...fields].map(([, name, value]) => [name, value]));
+}
+
+const bodyOf = (headers, bytes) =>
+  headers["content-type"]?.startsWith("multipart/") ? formFields(bytes.toString("latin1")) : JSON.parse(bytes.toString("utf8") || "null");
+
 /** What is known of one request. `sent()` are the bytes of its answer; `closed()` settles when its connection or answer is over. */
-function record(request, response, text) {
+function record(request, response, bytes) {
   const parts = [];
-  const seen = { path: request.url, headers: request.headers, text, body: JSON.parse(text || "null") };
+  const { url: path, headers } = request;
+  const seen = { path, headers, bytes, text: bytes.toString("utf8"), body: bodyOf(headers, bytes), at: Date.now() };
   seen.sent = () => Buffer.concat(parts);
   for (const name of ["write", "end"]) {
     const own = response[name].bind(response);
@@ -44,6 +55,7 @@ function record(request, response, text) {
     response.once("close", resolve);
     request.socket.once("close", resolve);
   });
+  over.then(() => (seen.over = true));
   seen.closed = () => within(over, `the provider's connection for ${seen.body?.model} to close`);
   return seen;
 }
@@ -65,10 +77,10 @@ export async function startProvider() {
     response.end("{}");
   });
   second.url = await listen(other);
+  const of = (model) => requests.filter((seen) => seen.body?.model === model);
 
   async function answer(request, response) {
-    const text = await read(request);
-    const seen = record(request, response, text);
+    const seen = record(request, response, await read(request));
     const number = requests.push(seen);
     const model = seen.body?.model;
     for (const waiter of waiting.filter((waiter) => waiter.model === model)) {
@@ -78,15 +90,21 @@ export async function startProvider() {
     if (request.url === "/v1/embeddings") {
       return response.writeHead(200, { "content-type": "application/json" }).end(embeddings(seen.body));
     }
-    const say = request.url === "/v1/messages" ? SPEAK.anthropic : SPEAK.openai;
+    const [fault] = model.split(":");
+    if (request.url in MEDIA && fault === "media") {
+      const [type, body] = MEDIA[request.url](seen.body);
+      return response.writeHead(200, { "content-type": type }).end(body);
+    }
+    const say = Object.values(SPEAK).find(({ path }) => path === request.url) ?? SPEAK.openai;
     const pieces = [`Answer ${number}: `, "good ", "day, ", "世界", "。"];
-    await BEHAVIOURS[model]({
+    await BEHAVIOURS[fault]({
       say,
       stream: seen.body.stream === true,
       body: seen.body,
       key: request.headers["x-api-key"] ?? request.headers.authorization?.split(" ")[1],
       text: pieces.join(""),
       pieces,
+      count: of(model).length,
       response,
       socket: request.socket,
       released: seen.released,
@@ -108,7 +126,7 @@ export async function startProvider() {
     url,
     requests,
     second,
-    of: (model) => requests.filter((seen) => seen.body?.model === model),
+    of,
     next: (model) => within(new Promise((resolve) => waiting.push({ model, resolve })), `a request for ${model}`),
     stop: () => Promise.all([close(server), close(other)]),
   };

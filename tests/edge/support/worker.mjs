@@ -90,7 +90,7 @@ async function kill(run, signal) {
  * @param {object | undefined} settings What `config()` gives; without it the configuration that was built in.
  * @param {object} vars Variables and secrets laid over the canaries; `undefined` takes one away.
  * @returns {Promise<object>} `url`; `output()` all that was printed; `logs()` the log lines; `log(requestId)` waits for one;
- *   `restart({ hard, settings })` with the same stores; `folder` of the stores; `stop()`.
+ *   `restart({ hard, next, meanwhile })` with the same stores; `folder` of the stores; `stop()`.
  */
 export async function startWorker(settings, vars = {}) {
   const folder = mkdtempSync(join(tmpdir(), "gatehouse-test-"));
@@ -112,10 +112,11 @@ export async function startWorker(settings, vars = {}) {
     async log(requestId) {
       return until(() => logs().find((line) => line.request_id === requestId), `the log line of ${requestId}`);
     },
-    /** `hard` kills without a chance to write anything. */
-    async restart({ hard = false, next = settings } = {}) {
+    /** `hard` kills without a chance to write anything; `meanwhile` is done while nothing runs. */
+    async restart({ hard = false, next = settings, meanwhile } = {}) {
       await kill(run, hard ? "SIGKILL" : "SIGTERM");
       before += run.output;
+      await meanwhile?.();
       run = await start(next, vars, folder);
     },
     async stop() {

@@ -23,6 +23,17 @@ pub struct Document {
 }
 
 impl Document {
+    /// A document of that name.
+    pub fn of(name: &str, markdown: String) -> Self {
+        let (title, summary) = opening(&markdown);
+        Self {
+            name: name.to_owned(),
+            title,
+            summary,
+            markdown,
+        }
+    }
+
     /// Where the page is served.
     pub fn address(&self) -> String {
         match self.name.as_str() {
@@ -32,31 +43,32 @@ impl Document {
     }
 }
 
-/// Reads the documents in navigation order.
+/// Reads the documents, adds those that the build wrote, and gives all in navigation order.
 ///
 /// # Errors
-/// A document without a title, an included file that is not there, or a folder without `index.md`.
-pub fn read(source: &Tree) -> Outcome<Vec<Document>> {
-    let mut documents = Vec::new();
+/// A document without a title, an included file that is not there, a folder without `index.md`, or a file of a name that
+/// the build writes itself.
+pub fn read(source: &Tree, made: Vec<Document>) -> Outcome<Vec<Document>> {
+    let mut documents = made;
     for (path, _) in source.files.iter().filter(|(path, _)| is_document(path)) {
         let text = source
             .text(path)
             .ok_or_else(|| Problem::new(format!("docs/{path}"), "not valid UTF-8"))?;
-        let markdown = include(path, text, source)?;
-        let (title, summary) = opening(&markdown);
-        if title.is_empty() {
+        let name = path.trim_end_matches(".md");
+        if documents.iter().any(|document| document.name == name) {
+            return Err(Problem::new(
+                format!("docs/{path}"),
+                "the build writes this page itself; choose another name",
+            ));
+        }
+        let document = Document::of(name, include(path, text, source)?);
+        if document.title.is_empty() {
             return Err(Problem::new(
                 format!("docs/{path}"),
                 "the first line must be a title, such as `# Limits`",
             ));
         }
-        let name = path.trim_end_matches(".md").to_owned();
-        documents.push(Document {
-            name,
-            title,
-            summary,
-            markdown,
-        });
+        documents.push(document);
     }
     let index = documents.iter().find(|document| document.name == "index");
     let index = index
@@ -283,7 +295,7 @@ pub fn render(layout: &Layout, documents: &[Document]) -> Outcome<Tree> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Language, navigation, opening, read, to_html};
+    use super::{Document, Language, navigation, opening, read, to_html};
     use crate::tree::Tree;
 
     fn source(files: &[(&str, &str)]) -> Tree {
@@ -303,7 +315,7 @@ mod tests {
             ("c.md", "# C"),
             ("snippets/x.md", "no page"),
         ]);
-        let documents = read(&tree).unwrap();
+        let documents = read(&tree, Vec::new()).unwrap();
         let names: Vec<&str> = documents
             .iter()
             .map(|document| document.name.as_str())
@@ -315,6 +327,29 @@ mod tests {
         assert!(
             list.contains("<a href=\"/docs/b\" aria-current=\"page\">B</a>"),
             "{list}"
+        );
+    }
+
+    #[test]
+    fn a_document_that_the_build_writes_takes_its_place_and_its_name_is_taken() {
+        let made = || {
+            vec![Document::of(
+                "models",
+                "# Models\n\nWhat they can do.\n".into(),
+            )]
+        };
+        let tree = source(&[
+            ("index.md", "# Start\n\n[m](models.md) then [a](a.md)"),
+            ("a.md", "# A"),
+        ]);
+        let documents = read(&tree, made()).unwrap();
+        let titles: Vec<&str> = documents.iter().map(|d| d.title.as_str()).collect();
+        assert_eq!(titles, ["Start", "Models", "A"]);
+        let twice = source(&[("index.md", "# S"), ("models.md", "# M")]);
+        let problem = read(&twice, made()).err().unwrap();
+        assert!(
+            problem.to_string().starts_with("docs/models.md: the build"),
+            "{problem}"
         );
     }
 
@@ -340,11 +375,11 @@ mod tests {
             ("index.md", "# S\n\n<!-- include: snippets/a.mjs -->\n"),
             ("snippets/a.mjs", "a < b\n"),
         ]);
-        let documents = read(&tree).unwrap();
+        let documents = read(&tree, Vec::new()).unwrap();
         assert_eq!(documents[0].markdown, "# S\n\n```js\na < b\n```\n");
         let missing = source(&[("index.md", "# S\n\n<!-- include: snippets/b.mjs -->\n")]);
         assert_eq!(
-            read(&missing).err().unwrap().to_string(),
+            read(&missing, Vec::new()).err().unwrap().to_string(),
             "docs/index.md:3: there is no file docs/snippets/b.mjs to include"
         );
     }
@@ -360,7 +395,9 @@ mod tests {
 
     #[test]
     fn a_document_without_a_title_is_refused() {
-        let problem = read(&source(&[("index.md", "text")])).err().unwrap();
+        let problem = read(&source(&[("index.md", "text")]), Vec::new())
+            .err()
+            .unwrap();
         assert!(
             problem
                 .to_string()

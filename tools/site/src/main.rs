@@ -14,6 +14,7 @@ mod html;
 mod js;
 mod layout;
 mod links;
+mod models;
 mod passages;
 mod problem;
 mod publish;
@@ -24,6 +25,9 @@ mod tree;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gatehouse::base::time::Millis;
 
 const USAGE: &str = "usage: gatehouse-site [--root FOLDER] [--out FOLDER]";
 
@@ -32,7 +36,7 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let built = match site::build(&root) {
+    let built = match site::build(&root, now()) {
         Ok(built) => built,
         Err(problems) => return refuse(&problems),
     };
@@ -53,6 +57,20 @@ fn main() -> ExitCode {
         }
         Err(problem) => refuse(&[problem]),
     }
+}
+
+/// `SOURCE_DATE_EPOCH` (reproducible-builds.org) where it is set, in seconds; else the clock.
+fn now() -> Millis {
+    let given = std::env::var("SOURCE_DATE_EPOCH").ok();
+    given
+        .and_then(|text| text.parse().ok())
+        .map_or_else(clock, Millis::from_secs)
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the program's edge")]
+fn clock() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    Millis::from_secs(since.map_or(0, |time| time.as_secs()))
 }
 
 fn refuse(problems: &[problem::Problem]) -> ExitCode {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use gatehouse::base::time::Millis;
 use gatehouse::domain::answer::{Index, Passage};
 use serde::Serialize;
 
@@ -11,7 +12,7 @@ use crate::layout::{Language, Layout, Page};
 use crate::problem::{Outcome, Problem};
 use crate::tree::{Tree, is_page};
 use crate::{
-    address, bundle, catalogue, docs, fingerprint, hashes, headers, headings, html, links,
+    address, bundle, catalogue, docs, fingerprint, hashes, headers, headings, html, links, models,
     passages, settings,
 };
 
@@ -29,11 +30,11 @@ pub struct Built {
     pub warnings: Vec<String>,
 }
 
-/// Builds the site of the checkout at `root`.
+/// Builds the site of the checkout at `root`. `now` decides which prices are shown.
 ///
 /// # Errors
 /// All problems that stopped the build.
-pub fn build(root: &Path) -> Result<Built, Vec<Problem>> {
+pub fn build(root: &Path, now: Millis) -> Result<Built, Vec<Problem>> {
     // 1. Read the inputs.
     let site = settings::read(root).map_err(alone)?;
     let operator = operators(root, &site.dir).map_err(alone)?;
@@ -41,7 +42,9 @@ pub fn build(root: &Path) -> Result<Built, Vec<Problem>> {
         templates: Tree::read(&root.join(PAGES)).map_err(alone)?,
         site_title: site.title,
     };
-    let documents = docs::read(&Tree::read(&root.join("docs")).map_err(alone)?).map_err(alone)?;
+    let made = vec![models::document(&layout, now).map_err(alone)?];
+    let source = Tree::read(&root.join("docs")).map_err(alone)?;
+    let documents = docs::read(&source, made).map_err(alone)?;
     let scripts = bundle::build(root, &root.join(PAGES).join("js")).map_err(alone)?;
     let mut warnings: Vec<String> = scripts.warning.into_iter().collect();
 

@@ -1,8 +1,8 @@
 // The two wire forms of a streamed answer: OpenAI chat completions and Anthropic messages.
 
-import { Failure, failure, incomplete, refused, unreachable } from "./problems.js";
+import { Connection, guard } from "./connection.js";
+import { Failure, failure, gone, incomplete, lost, refused, strange, unreachable } from "./problems.js";
 import { events } from "./sse.js";
-import { say } from "./texts.js";
 
 /** Anthropic's `max_tokens` is required; the alias's own ceiling applies below it. */
 const MAX_TOKENS = 4096;
@@ -32,49 +32,151 @@ const DIALECTS = {
   },
 };
 
+/** Statuses after which the same read can succeed. An answer that the server lost stays lost. */
+const PASSING = [408, 425, 429, 500, 502, 503, 504];
+const isPassing = ({ problem }) => PASSING.includes(problem.status) && problem.code !== "stream_lost";
+
 /** Which wire form an alias speaks; OpenAI's where it speaks both. */
 function dialectOf(alias) {
   const spoken = alias?.gatehouse?.dialects ?? ["openai"];
-  return spoken.includes("openai") || !spoken.includes("anthropic") ? DIALECTS.openai : DIALECTS.anthropic;
+  return spoken.includes("openai") || !spoken.includes("anthropic") ? "openai" : "anthropic";
 }
 
 /**
- * Asks an alias and gives the answer's text as it arrives.
+ * @typedef {import("./memory.js").Place} Place
+ * @typedef {{text: string, isTruncated: boolean, place?: Place}} Part  `place` stands behind this part; an answer that cannot
+ *   be attached to again has none.
+ */
+
+/**
+ * Asks an alias and gives the answer's text as it arrives, over as many connections as that takes.
  *
  * @param {object | undefined} alias   An entry of `GET /v1/models`.
  * @param {{role: string, content: string}[]} messages
  * @param {AbortSignal} signal
- * @returns {AsyncGenerator<{text: string, isTruncated: boolean}>}
+ * @param {(word: import("./connection.js").Word) => void} tell
+ * @returns {AsyncGenerator<Part>}
  * @throws {Failure} The reader is told; an abort is passed on as it is.
  */
-export async function* ask(alias, messages, signal) {
+export async function* ask(alias, messages, signal, tell) {
   const dialect = dialectOf(alias);
-  const response = await send(dialect, alias?.id, messages, signal);
+  const response = await send(DIALECTS[dialect], alias?.id, messages, signal);
   if (!response.ok) throw await refused(response);
-  const requestId = response.headers.get("x-request-id") ?? undefined;
-  if (!response.headers.get("content-type")?.startsWith("text/event-stream") || response.body === null) {
-    throw new Failure({ title: say("strangeTitle"), fix: say("strangeFix"), requestId });
+  if (!isStream(response)) throw strange(requestId(response));
+  const id = response.headers.get("x-gatehouse-response-id");
+  if (id === null) {
+    yield* once(DIALECTS[dialect], response, signal);
+  } else {
+    const place = { dialect, id, after: -1 };
+    yield { text: "", isTruncated: false, place };
+    yield* follow(place, response, signal, tell);
   }
+}
+
+/**
+ * Goes on with an answer that an earlier page began.
+ *
+ * @param {Place} place
+ * @param {AbortSignal} signal
+ * @param {(word: import("./connection.js").Word) => void} tell
+ * @returns {AsyncGenerator<Part>}
+ * @throws {Failure}
+ */
+export function goOn(place, signal, tell) {
+  return follow(place, undefined, signal, tell);
+}
+
+/**
+ * Tells the server that an answer is wanted no more: to leave is not to stop. Where this does not arrive, the server stops
+ * an answer that nobody reads by itself after a while.
+ *
+ * @param {Place} place
+ */
+export function cancel(place) {
+  const dialect = DIALECTS[place.dialect];
+  fetch(`${addressOf(place)}/cancel`, { method: "POST", headers: dialect?.headers, keepalive: true }).catch(() => {});
+}
+
+/** An answer that lives as long as its connection. */
+async function* once(dialect, response, signal) {
   try {
     for await (const event of events(response.body)) {
       if (dialect.isEnd(event)) return;
-      const part = parse(event.data);
-      if (part === undefined) continue;
-      if (dialect.isError(event, part)) throw await failure(part, response.headers);
-      yield dialect.read(part);
+      const part = await read(dialect, event, response.headers);
+      if (part) yield part;
     }
   } catch (error) {
     if (error instanceof Failure || signal.aborted) throw error;
     // The connection broke while the answer was arriving.
   }
-  throw incomplete(requestId);
+  throw incomplete(requestId(response));
 }
+
+/** An answer whose events are numbered: what a lost connection did not bring is read from another one. */
+async function* follow(from, response, signal, tell) {
+  if (!Object.hasOwn(DIALECTS, from.dialect)) throw gone();
+  const dialect = DIALECTS[from.dialect];
+  let place = from;
+  const request = response && requestId(response);
+  let empty = 0;
+  const connection = new Connection(signal, tell);
+  for (;;) {
+    const guarded = guard(signal);
+    const before = place.after;
+    let problem;
+    try {
+      const body = response?.body ?? (await attach(dialect, place, guarded.signal));
+      for await (const event of events(body, guarded)) {
+        const number = Number(event.id ?? Number.NaN);
+        if (number <= place.after) continue;
+        if (dialect.isEnd(event)) return;
+        const part = await read(dialect, event);
+        connection.progress();
+        if (Number.isInteger(number)) place = { ...place, after: number };
+        yield { text: "", isTruncated: false, ...part, place };
+      }
+      // An orderly end with nothing new, twice: whoever wrote the answer stopped there.
+      empty = place.after > before || guarded.signal.aborted ? 0 : empty + 1;
+      if (empty >= 2) throw incomplete(request);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      problem = error instanceof Failure ? error : undefined;
+      if (problem && !isPassing(problem)) throw problem;
+    } finally {
+      guarded.end();
+    }
+    response = undefined;
+    if (!(await connection.wait(problem?.problem.wait))) throw lost(problem, request);
+  }
+}
+
+/** The part of an answer that an event carries; nothing for one that cannot be read. */
+async function read(dialect, event, headers) {
+  const part = parse(event.data);
+  if (part === undefined) return undefined;
+  if (dialect.isError(event, part)) throw await failure(part, headers);
+  return dialect.read(part);
+}
+
+async function attach(dialect, place, signal) {
+  const after = place.after < 0 ? "" : `&starting_after=${place.after}`;
+  const response = await fetch(`${addressOf(place)}?stream=true${after}`, { headers: dialect.headers, cache: "no-store", signal });
+  if (response.status === 404) throw gone(requestId(response));
+  if (!response.ok) throw await refused(response);
+  // A network's sign-in page is no answer; it may be gone at the next attempt.
+  if (!isStream(response)) throw new TypeError("not a stream of events");
+  return response.body;
+}
+
+const addressOf = (place) => `${DIALECTS[place.dialect]?.path}/${encodeURIComponent(place.id)}`;
+const requestId = (response) => response.headers.get("x-request-id") ?? undefined;
+const isStream = (response) => response.body !== null && response.headers.get("content-type")?.startsWith("text/event-stream") === true;
 
 async function send(dialect, model, messages, signal) {
   try {
     return await fetch(dialect.path, {
       method: "POST",
-      headers: { "content-type": "application/json", ...dialect.headers },
+      headers: { "content-type": "application/json", "x-gatehouse-resumable": "true", ...dialect.headers },
       body: JSON.stringify(dialect.body(model, messages)),
       signal,
     });
@@ -85,7 +187,8 @@ async function send(dialect, model, messages, signal) {
 
 function parse(data) {
   try {
-    return JSON.parse(data);
+    const part = JSON.parse(data);
+    return typeof part === "object" && part !== null ? part : undefined;
   } catch {
     return undefined;
   }

@@ -1,23 +1,29 @@
 // The chat: makes every `<form class="gatehouse-chat">` a conversation. Without this script the form still works.
 
-import { aliases, ask } from "./answers.js";
+import { aliases, ask, cancel, goOn } from "./answers.js";
 import { drawing } from "./markdown.js";
+import { Memory } from "./memory.js";
 import { Failure, unreachable, view } from "./problems.js";
-import { make, say } from "./texts.js";
+import { duration, make, say } from "./texts.js";
 
 class Chat {
-  /** @param {HTMLFormElement} form With a textarea `question` and a submit button; a select `model` is optional. */
-  constructor(form) {
+  /**
+   * @param {HTMLFormElement} form With a textarea `question` and a submit button; a select `model` is optional.
+   * @param {string} name          Tells the conversations of a site apart.
+   */
+  constructor(form, name) {
     this.form = form;
     this.question = form.elements.namedItem("question");
     this.select = form.elements.namedItem("model");
     this.send = form.querySelector("button[type=submit], button:not([type])");
-    /** @type {{question: string, answer: string}[]} Turns that were answered, wholly or in part. */
+    /** @type {import("./memory.js").Turn[]} Every question that was asked, with what came of it. */
     this.turns = [];
     this.aliases = [];
     this.running = undefined;
+    this.memory = new Memory(name);
     this.build();
     this.listen();
+    this.restore();
     this.load();
   }
 
@@ -102,7 +108,8 @@ class Chat {
   }
 
   announce(text) {
-    this.status.textContent = text;
+    // The same words once more would be read aloud once more.
+    if (this.status.textContent !== text) this.status.textContent = text;
   }
 
   submit() {
@@ -116,7 +123,10 @@ class Chat {
     this.answer(text);
   }
 
+  /** Stops the running answer: at the server too, where an answer outlives its connection. */
   halt() {
+    const place = this.asking?.place;
+    if (this.running && place) cancel(place);
     this.running?.abort();
   }
 
@@ -124,87 +134,171 @@ class Chat {
   forget() {
     this.halt();
     this.turns = [];
+    this.memory.write();
     for (const turn of this.log.querySelectorAll(".turn")) turn.remove();
     this.restart.dataset.idle = "";
     this.announce(say("forgotten"));
     this.question.focus();
   }
 
+  /** Draws the conversation that this tab remembers, and goes on with an answer that was arriving. */
+  restore() {
+    const { turns, hint } = this.memory.load();
+    this.memory.keep(() => ({ turns: this.turns, hint: this.hint.textContent }));
+    if (turns.length === 0) return;
+    this.turns = turns;
+    this.begun();
+    // Its room is kept: what the list of models tells later must not push the conversation down.
+    this.hint.textContent = hint;
+    this.hint.hidden = hint === "";
+    const last = turns.at(-1);
+    for (const turn of turns) {
+      this.drawQuestion(turn.question);
+      const drawn = this.drawAnswer(turn);
+      if (turn === last) this.follow(drawn);
+      if (turn === last && turn.place) {
+        turn.state = "running";
+        this.read(turn, drawn, say("reading"), (signal, tell) => goOn(turn.place, signal, tell));
+      } else {
+        // Nobody knows what became of an answer that lived as long as its connection.
+        if (turn.state === "running") turn.state = turn.answer === "" ? "failed" : "incomplete";
+        this.close(turn, drawn);
+      }
+    }
+    this.scroll();
+  }
+
+  /** The conversation has a first turn. */
+  begun() {
+    this.suggestions?.remove();
+    delete this.restart.dataset.idle;
+  }
+
+  drawQuestion(question) {
+    const asked = make("article", { class: "turn user" }, make("p", { class: "who", text: say("you") }), make("p", { class: "said", text: question }));
+    this.log.append(asked);
+    return asked;
+  }
+
+  /** An answer with what has arrived of it. */
+  drawAnswer({ who, answer }) {
+    const body = make("div", { class: "said", "aria-busy": "true" });
+    const element = make("article", { class: "turn assistant" }, make("p", { class: "who", text: who }), body);
+    this.log.append(element);
+    const drawn = { element, body, drawing: drawing(body) };
+    if (answer !== "") drawn.drawing.write(answer);
+    return drawn;
+  }
+
   /** Asks, and draws question and answer at the end of the log. */
   async answer(question) {
     if (this.running) return;
-    this.suggestions?.remove();
-    delete this.restart.dataset.idle;
-    const asked = make("article", { class: "turn user" }, make("p", { class: "who", text: say("you") }), make("p", { class: "said", text: question }));
-    this.log.append(asked);
+    this.begun();
+    this.drawQuestion(question);
     await this.attempt(question);
   }
 
   async attempt(question) {
-    const turn = this.newTurn();
-    this.setRunning(new AbortController());
-    this.announce(say("working"));
-    this.asked = turn.element.previousElementSibling ?? turn.element;
-    this.following = true;
-    this.top = undefined;
-    this.scroll();
-    let text = "";
-    let isTruncated = false;
-    let outcome = say("complete");
+    const alias = this.alias();
+    const messages = [...this.history(), { role: "user", content: question }];
+    const turn = { question, answer: "", who: this.nameOf(alias), state: "running", isTruncated: false };
+    this.turns.push(turn);
+    const drawn = this.drawAnswer(turn);
+    this.follow(drawn);
+    await this.read(turn, drawn, say("working"), (signal, tell) => ask(alias, messages, signal, tell));
+  }
+
+  nameOf(alias) {
+    const name = alias ? (alias.gatehouse?.title ?? alias.id) : say("answer");
+    return alias?.gatehouse?.builtin ? say("builtin", name) : name;
+  }
+
+  /**
+   * Reads an answer to its end, whatever end that is.
+   *
+   * @param {import("./memory.js").Turn} turn
+   * @param {string} word What to say until text arrives.
+   * @param {(signal: AbortSignal, tell: (word: import("./connection.js").Word) => void) => AsyncGenerator<import("./answers.js").Part>} source
+   */
+  async read(turn, drawn, word, source) {
+    const running = new AbortController();
+    this.asking = turn;
+    this.setRunning(running);
+    this.announce(word);
+    this.memory.write();
+    let isFirst = true;
     let problem;
     try {
-      for await (const part of ask(this.alias(), [...this.history(), { role: "user", content: question }], this.running.signal)) {
-        isTruncated ||= part.isTruncated;
+      for await (const part of source(running.signal, (told) => this.tell(told))) {
+        // Text and place change together: whenever the memory is written, one fits the other.
+        turn.answer += part.text;
+        turn.isTruncated ||= part.isTruncated;
+        turn.place = part.place;
+        this.memory.touch();
         if (!part.text) continue;
-        if (text === "") this.announce(say("streaming"));
-        text += part.text;
-        turn.drawing.write(part.text);
+        if (isFirst) this.announce(say("streaming"));
+        isFirst = false;
+        drawn.drawing.write(part.text);
         this.scroll();
       }
+      turn.state = "complete";
     } catch (error) {
-      const isStopped = this.running.signal.aborted;
-      outcome = isStopped ? say("stopped") : say("failed");
-      if (!isStopped) problem = (error instanceof Failure ? error : unreachable()).problem;
+      turn.state = running.signal.aborted ? "stopped" : turn.answer === "" ? "failed" : "incomplete";
+      if (!running.signal.aborted) problem = (error instanceof Failure ? error : unreachable()).problem;
     }
-    turn.drawing.end();
-    turn.body.removeAttribute("aria-busy");
     this.setRunning(undefined);
-    if (!turn.element.isConnected) return; // The conversation was begun anew.
-    if (text !== "") this.turns.push({ question, answer: text });
-    this.finish(turn, { question, text, isTruncated, problem, outcome });
-  }
-
-  finish(turn, { question, text, isTruncated, problem, outcome }) {
-    const retry = () => {
-      if (this.running) return;
-      this.question.focus();
-      if (text !== "") this.turns = this.turns.filter((kept) => kept.answer !== text || kept.question !== question);
-      turn.element.remove();
-      this.attempt(question);
-    };
-    if (problem) {
-      const shown = view(problem, retry, (message) => this.announce(message));
-      turn.element.append(shown);
-      if (this.following) this.asked = shown;
-      // The alert speaks for itself; the status line stays short.
-      this.announce(outcome);
-    } else {
-      const note = isTruncated ? say("truncated") : text === "" && outcome === say("complete") ? say("empty") : outcome === say("stopped") ? outcome : "";
-      if (note) turn.element.append(make("p", { class: "note", text: note }));
-      turn.element.append(this.tools(text, retry));
-      this.announce(note || outcome);
-    }
+    if (!drawn.element.isConnected) return; // The conversation was begun anew.
+    this.announce(this.close(turn, drawn, problem));
+    this.memory.write();
     this.scroll();
   }
 
-  newTurn() {
-    const alias = this.alias();
-    const name = alias ? (alias.gatehouse?.title ?? alias.id) : say("answer");
-    const title = alias?.gatehouse?.builtin ? say("builtin", name) : name;
-    const body = make("div", { class: "said", "aria-busy": "true" });
-    const element = make("article", { class: "turn assistant" }, make("p", { class: "who", text: title }), body);
-    this.log.append(element);
-    return { element, body, drawing: drawing(body) };
+  /** Says where the connection of the running answer stands. */
+  tell({ state, wait }) {
+    if (state === "lost") this.announce(wait < 1000 ? say("reconnecting") : say("reconnectIn", duration(wait)));
+    else this.announce(say(state));
+  }
+
+  /** Ends the drawing of an answer that is over, with what can be done about it, and gives the word for the status line. */
+  close(turn, drawn, problem) {
+    drawn.drawing.end();
+    drawn.body.removeAttribute("aria-busy");
+    const retry = () => this.retry(turn, drawn);
+    if (problem) {
+      if (!problem.canGoOn) delete turn.place;
+      const again = () => (problem.canGoOn ? this.again(turn, drawn) : retry());
+      const shown = view(problem, again, (message) => this.announce(message));
+      drawn.element.append(shown);
+      if (this.following) this.asked = shown;
+      // The alert speaks for itself; the status line stays short.
+      return noteOf(turn);
+    }
+    delete turn.place;
+    const note = noteOf(turn);
+    if (note) drawn.element.append(make("p", { class: "note", text: note }));
+    drawn.element.append(this.tools(turn.answer, retry));
+    return note || say("complete");
+  }
+
+  /** Asks a question once more. The turn moves to the end, as it does in what the model is told. */
+  retry(turn, drawn) {
+    if (this.running) return;
+    this.question.focus();
+    this.turns = this.turns.filter((kept) => kept !== turn);
+    this.log.append(drawn.element.previousElementSibling);
+    drawn.element.remove();
+    this.attempt(turn.question);
+  }
+
+  /** Reads on where an answer was lost. */
+  again(turn, drawn) {
+    if (this.running) return;
+    this.question.focus();
+    turn.state = "running";
+    const anew = this.drawAnswer(turn);
+    drawn.element.replaceWith(anew.element);
+    this.follow(anew);
+    this.read(turn, anew, say("reading"), (signal, tell) => goOn(turn.place, signal, tell));
   }
 
   tools(text, retry) {
@@ -223,7 +317,8 @@ class Chat {
   }
 
   history() {
-    return this.turns.flatMap(({ question, answer }) => [
+    const answered = this.turns.filter(({ answer }) => answer !== "");
+    return answered.flatMap(({ question, answer }) => [
       { role: "user", content: question },
       { role: "assistant", content: answer },
     ]);
@@ -234,6 +329,14 @@ class Chat {
     this.stop.disabled = controller === undefined;
     this.stop.toggleAttribute("data-idle", controller === undefined);
     this.send.setAttribute("aria-disabled", String(controller !== undefined));
+  }
+
+  /** From now on an answer is shown as it comes, from its question on. */
+  follow({ element }) {
+    this.asked = element.previousElementSibling ?? element;
+    this.following = true;
+    this.top = undefined;
+    this.scroll();
   }
 
   /** Shows the text as it comes until its question stands at the top; from there on the reader scrolls. */
@@ -251,4 +354,13 @@ class Chat {
   }
 }
 
-for (const form of document.querySelectorAll("form.gatehouse-chat")) new Chat(form);
+/** What stands below an answer that is not simply complete. */
+function noteOf({ state, answer, isTruncated }) {
+  if (state === "stopped") return say("stopped");
+  if (state === "incomplete") return say("incompleteNote");
+  if (state === "failed") return say("failed");
+  if (isTruncated) return say("truncated");
+  return answer === "" ? say("empty") : "";
+}
+
+document.querySelectorAll("form.gatehouse-chat").forEach((form, at) => new Chat(form, `${location.pathname}#${at}`));

@@ -11,6 +11,8 @@ import { duration, language, make, say } from "./texts.js";
  * @property {string} [requestId]
  * @property {number} [wait]       Milliseconds until a retry can succeed.
  * @property {string} [docs]       Path of the error's page.
+ * @property {number} [status]     HTTP status of the refusal.
+ * @property {boolean} [canGoOn]   The rest of the answer may still be there: a retry reads on, it does not ask anew.
  */
 
 /** A problem on its way to the reader. */
@@ -57,12 +59,29 @@ export async function failure(body, headers) {
 /** The failure that a response tells of. */
 export async function refused(response) {
   const body = await response.json().catch(() => undefined);
-  return failure(body, response.headers);
+  const { problem } = await failure(body, response.headers);
+  return new Failure({ ...problem, status: response.status });
 }
 
 /** The site did not answer at all. */
 export function unreachable() {
   return new Failure({ title: say("offlineTitle"), fix: say("offlineFix") });
+}
+
+/** The answer is not what was asked for. */
+export function strange(requestId) {
+  return new Failure({ title: say("strangeTitle"), fix: say("strangeFix"), requestId });
+}
+
+/** The rest of an answer is not there any more. */
+export function gone(requestId) {
+  return new Failure({ title: say("goneTitle"), fix: say("goneFix"), requestId });
+}
+
+/** No attempt to read on succeeded: because of the problem that the last one met, or for want of a connection. */
+export function lost(last, requestId) {
+  const problem = last?.problem ?? { title: say("lostTitle"), fix: say("lostFix"), requestId };
+  return new Failure({ ...problem, canGoOn: true });
 }
 
 /** The stream ended without its end mark. */

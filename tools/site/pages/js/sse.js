@@ -3,20 +3,23 @@
 /**
  * Reads events from chunks of bytes, however they are cut.
  *
- * @param {(event: {type: string, data: string}) => void} receive
+ * @param {(event: {type: string, data: string, id?: string}) => void} receive  `id` is the event's own; the standard's lastEventId
+ *   would also be that of an earlier event.
  * @returns {{push(bytes: Uint8Array): void}} An event whose blank line never came is dropped, as the standard has it.
  */
 export function decoder(receive) {
   const utf8 = new TextDecoder();
   let text = "";
   let type = "";
+  let id;
   let data = [];
   let afterReturn = false;
 
   function line(content) {
     if (content === "") {
-      if (data.length > 0) receive({ type: type || "message", data: data.join("\n") });
+      if (data.length > 0) receive({ type: type || "message", data: data.join("\n"), id });
       type = "";
+      id = undefined;
       data = [];
       return;
     }
@@ -27,6 +30,7 @@ export function decoder(receive) {
     if (value.startsWith(" ")) value = value.slice(1);
     if (field === "data") data.push(value);
     else if (field === "event") type = value;
+    else if (field === "id" && !value.includes("\0")) id = value;
   }
 
   function lines(searched) {
@@ -58,19 +62,26 @@ export function decoder(receive) {
  * Events of a response body, in order.
  *
  * @param {ReadableStream<Uint8Array>} body
+ * @param {object} [watch]
+ * @param {AbortSignal} [watch.signal] Ends the reading like the end of the body.
+ * @param {() => void} [watch.heard]   Called whenever bytes arrive, comments included.
  */
-export async function* events(body) {
+export async function* events(body, { signal, heard } = {}) {
   const queue = [];
   const stream = decoder((event) => queue.push(event));
   const reader = body.getReader();
+  const leave = () => reader.cancel().catch(() => {});
+  signal?.addEventListener("abort", leave);
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
+      heard?.();
       stream.push(value);
       while (queue.length > 0) yield queue.shift();
     }
   } finally {
-    reader.cancel().catch(() => {});
+    signal?.removeEventListener("abort", leave);
+    leave();
   }
 }

@@ -3,9 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gatehouse::base::time::Millis;
+
 use super::{Built, build};
 use crate::publish::publish;
 use crate::tree::Tree;
+
+/// 2026-07-01T00:00:00Z
+const NOW: Millis = Millis::from_secs(1_782_864_000);
 
 /// A checkout with Gatehouse's pages and documentation and the given operator's files.
 fn checkout(name: &str, files: &[(&str, &str)]) -> PathBuf {
@@ -43,7 +48,7 @@ fn checkout(name: &str, files: &[(&str, &str)]) -> PathBuf {
 
 fn built(name: &str, files: &[(&str, &str)]) -> Built {
     let root = checkout(name, files);
-    let built = build(&root);
+    let built = build(&root, NOW);
     fs::remove_dir_all(&root).unwrap();
     built.unwrap_or_else(|problems| panic!("{problems:?}"))
 }
@@ -105,6 +110,21 @@ fn every_error_code_has_a_page_in_both_languages() {
 }
 
 #[test]
+fn the_models_have_a_page_in_the_navigation_with_a_twin() {
+    let site = built("models", &[]);
+    let page = site.tree.text("docs/models.html").unwrap();
+    for alias in gatehouse::domain::settings::embedded().unwrap().aliases {
+        let column = format!("<th><code>{}</code></th>", alias.name);
+        assert_eq!(page.contains(&column), alias.public, "{}", alias.name);
+    }
+    assert!(page.contains("<a href=\"/docs/models\" aria-current=\"page\">Models</a>"));
+    let twin = site.tree.text("docs/models.md").unwrap();
+    assert!(twin.contains("| JSON schema | yes |"), "{twin}");
+    let list = site.tree.text("llms.txt").unwrap();
+    assert!(list.contains("- [Models](/docs/models.md): "), "{list}");
+}
+
+#[test]
 fn the_index_quotes_operator_and_documentation_with_anchors() {
     let site = built("index", &[("index.html", HOME), ("js/a.js", "1")]);
     let index = site.tree.text("gatehouse/index.json").unwrap();
@@ -151,14 +171,14 @@ fn a_broken_link_in_the_documentation_stops_the_build_and_the_old_site_stands() 
     let root = checkout("broken", &[("index.html", "<h1>Old</h1>")]);
     let out = root.join("build/site");
     publish(
-        &build(&root)
+        &build(&root, NOW)
             .unwrap_or_else(|problems| panic!("{problems:?}"))
             .tree,
         &out,
     )
     .unwrap();
     fs::write(root.join("docs/limits.md"), "# Limits\n\n[x](nothing.md)\n").unwrap();
-    let problems = build(&root).err().unwrap();
+    let problems = build(&root, NOW).err().unwrap();
     let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let stands = out.join("docs/limits.html").exists();
     fs::remove_dir_all(&root).unwrap();
@@ -202,7 +222,7 @@ fn an_operators_broken_link_is_named_but_does_not_stop_the_build() {
 #[test]
 fn reserved_addresses_are_refused_and_others_can_be_replaced() {
     let root = checkout("reserved", &[("gatehouse/x.js", "")]);
-    let problems = build(&root).err().unwrap();
+    let problems = build(&root, NOW).err().unwrap();
     fs::remove_dir_all(&root).unwrap();
     assert!(
         problems[0]
@@ -218,9 +238,9 @@ fn reserved_addresses_are_refused_and_others_can_be_replaced() {
 fn a_missing_folder_or_first_page_is_one_clear_problem() {
     let root = checkout("nothing", &[]);
     fs::remove_file(root.join("public/index.html")).unwrap();
-    let first_page = build(&root).err().unwrap();
+    let first_page = build(&root, NOW).err().unwrap();
     fs::remove_dir_all(root.join("public")).unwrap();
-    let folder = build(&root).err().unwrap();
+    let folder = build(&root, NOW).err().unwrap();
     fs::remove_dir_all(&root).unwrap();
     assert_eq!(first_page.len(), 1);
     assert!(

@@ -1,0 +1,240 @@
+//! Moderations, images and audio: passed on with the real model put in, and booked.
+
+use serde_json::Value;
+
+use super::attempt::bytes_to_tokens;
+use super::body::{json_body, read_body};
+use super::call::Wishes;
+use super::gate::{Caller, admit};
+use super::port::{ByteSource, Port};
+use super::raw::{self, RawBody, RawCall};
+use super::reply::Reply;
+use super::request::Head;
+use super::stored;
+use crate::base::errors::{Code, Refusal};
+use crate::domain::llm::plan::find_alias;
+use crate::domain::llm::request::{invalid, missing};
+use crate::domain::settings::ActiveAlias;
+use crate::domain::settings::config::{LimitClass, Serves};
+
+/// `POST /v1/moderations`
+///
+/// # Errors
+/// As for a chat call.
+pub async fn moderations<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+) -> Result<Reply<P>, Refusal> {
+    json_call(
+        port,
+        caller,
+        head,
+        body,
+        "/moderations",
+        Serves::Moderations,
+    )
+    .await
+}
+
+/// `POST /v1/images/…` and `POST /v1/audio/…`
+///
+/// # Errors
+/// As for a chat call.
+pub async fn media<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+    path: &'static str,
+) -> Result<Reply<P>, Refusal> {
+    let below = path.strip_prefix("/v1").unwrap_or(path);
+    match below {
+        "/images/generations" => json_call(port, caller, head, body, below, Serves::Images).await,
+        "/audio/speech" => json_call(port, caller, head, body, below, Serves::Speech).await,
+        _ if below.starts_with("/images/") => {
+            form_call(port, caller, head, body, below, Serves::Images).await
+        }
+        _ => form_call(port, caller, head, body, below, Serves::Transcriptions).await,
+    }
+}
+
+async fn json_call<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+    path: &str,
+    serves: Serves,
+) -> Result<Reply<P>, Refusal> {
+    let fields = json_body(port, head, body).await?;
+    let name = match fields.get("model") {
+        Some(Value::String(name)) if !name.is_empty() => name.clone(),
+        Some(Value::String(_)) | None | Some(Value::Null) => return Err(missing("model")),
+        Some(_) => return Err(invalid("model", "must be a text")),
+    };
+    let input = fields.get("input").or_else(|| fields.get("prompt"));
+    let input_bytes = input.map_or(0, |value| value.to_string().len() as u64);
+    let alias = find_alias(port.settings(), &name)?;
+    check_size(alias, input_bytes)?;
+    let call = RawCall {
+        alias: name,
+        serves,
+        path: path.to_owned(),
+        body: RawBody::Json(fields),
+        input_tokens: bytes_to_tokens(input_bytes),
+        wishes: wishes(head),
+    };
+    answer(port, caller, head, alias, &call).await
+}
+
+/// A form with files is passed on as it is, but for the model's name.
+async fn form_call<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+    path: &str,
+    serves: Serves,
+) -> Result<Reply<P>, Refusal> {
+    let content_type = head.content_type.clone().unwrap_or_default();
+    if !content_type
+        .to_ascii_lowercase()
+        .starts_with("multipart/form-data")
+    {
+        return Err(Refusal::new(Code::UnsupportedMediaType)
+            .detail("Send the form as multipart/form-data."));
+    }
+    let bytes = read_body(port, head, body).await?;
+    let field = model_field(&content_type, &bytes).ok_or_else(|| missing("model"))?;
+    let name = bytes
+        .get(field.clone())
+        .and_then(|name| str::from_utf8(name).ok())
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
+    let alias = find_alias(port.settings(), &name)?;
+    check_size(alias, bytes.len() as u64)?;
+    let call = RawCall {
+        alias: name,
+        serves,
+        path: path.to_owned(),
+        body: RawBody::form(&content_type, &bytes, field),
+        input_tokens: 0,
+        wishes: wishes(head),
+    };
+    answer(port, caller, head, alias, &call).await
+}
+
+/// Admits, and asks: here, or for a keyed call in its object.
+async fn answer<P: Port>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    alias: &ActiveAlias,
+    call: &RawCall,
+) -> Result<Reply<P>, Refusal> {
+    if alias.config.serves != call.serves {
+        return Err(Refusal::new(Code::EndpointNotCarried).param("model"));
+    }
+    let limits = admit(port, caller, LimitClass::Chat).await?;
+    let reply = match &head.idempotency_key {
+        Some(key) => stored::ask_raw(port, caller, key, call).await?,
+        None => raw::reply(raw::ask(port, caller, alias, call).await?),
+    };
+    Ok(reply.headers(limits))
+}
+
+/// Deadlines that the caller lowers.
+#[must_use]
+pub fn wishes(head: &Head) -> Wishes {
+    Wishes {
+        first_token_ms: head.first_token_ms,
+        total_ms: head.total_ms,
+        ..Wishes::default()
+    }
+}
+
+fn check_size(alias: &ActiveAlias, bytes: u64) -> Result<(), Refusal> {
+    if bytes <= alias.config.max_input_bytes {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::InputTooLong).detail(format!(
+        "The input has {bytes} bytes; this alias accepts {}.",
+        alias.config.max_input_bytes
+    )))
+}
+
+/// Where the value of the form's `model` field stands (RFC 7578). Parts are found by the boundary, so that nothing inside a
+/// file is taken for a field.
+fn model_field(content_type: &str, body: &[u8]) -> Option<core::ops::Range<usize>> {
+    let delimiter = format!("\r\n--{}", boundary(content_type)?);
+    let find = |needle: &[u8], from: usize| {
+        body.get(from..)?
+            .windows(needle.len())
+            .position(|w| w == needle)
+            .map(|at| at.saturating_add(from))
+    };
+    // The first delimiter may stand at the very beginning, without a line end before it.
+    let first = delimiter.trim_start().as_bytes();
+    let mut part = find(first, 0)?.saturating_add(first.len());
+    loop {
+        let start = find(b"\r\n\r\n", part)?.saturating_add(4);
+        let end = find(delimiter.as_bytes(), start.saturating_sub(2))?;
+        let head = String::from_utf8_lossy(body.get(part..start)?).to_ascii_lowercase();
+        if head.contains("name=\"model\"") && !head.contains("filename") {
+            return Some(start..end.max(start));
+        }
+        part = end.saturating_add(delimiter.len());
+    }
+}
+
+/// The boundary of a multipart content type (RFC 2046 §5.1.1), quoted or not.
+fn boundary(content_type: &str) -> Option<&str> {
+    let given = content_type.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim()
+            .eq_ignore_ascii_case("boundary")
+            .then_some(value)
+    })?;
+    let bare = given.trim().trim_matches('"');
+    (!bare.is_empty()).then_some(bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{boundary, model_field};
+
+    const FORM: &str = "multipart/form-data; charset=utf-8; boundary=\"b-1\"";
+
+    fn model(body: &str) -> Option<&str> {
+        body.get(model_field(FORM, body.as_bytes())?)
+    }
+
+    #[test]
+    fn the_model_is_found_wherever_it_stands_and_never_inside_a_file() {
+        let file = "--b-1\r\nContent-Disposition: form-data; name=\"file\"; filename=\"model\"\r\n\r\n\r\nname=\"model\"\r\n\r\nwrong\r\n--b\r\n";
+        let field = "--b-1\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nright\r\n";
+        let end = "--b-1--\r\n";
+        assert_eq!(model(&format!("{field}{file}{end}")), Some("right"));
+        assert_eq!(model(&format!("{file}{field}{end}")), Some("right"));
+        assert_eq!(
+            model(&format!("preamble\r\n{file}{field}{end}")),
+            Some("right")
+        );
+        assert_eq!(model(&format!("{file}{end}")), None);
+        assert_eq!(
+            model("--b-1\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\ncut"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_boundary_is_read_quoted_or_not() {
+        assert_eq!(boundary(FORM), Some("b-1"));
+        assert_eq!(boundary("multipart/form-data;Boundary=x"), Some("x"));
+        assert_eq!(boundary("multipart/form-data; boundary="), None);
+        assert_eq!(boundary("multipart/form-data"), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! `POST /v1/responses` and what belongs to it: earlier responses as context, and the items of a request.
+
+use serde_json::{Map, Value, json};
+
+use super::body::json_body;
+use super::chat::answer_chat;
+use super::gate::Caller;
+use super::port::{ByteSource, Port};
+use super::reply::Reply;
+use super::request::Head;
+use super::standing;
+use super::stored;
+use crate::base::errors::{Code, Refusal};
+use crate::domain::llm::Protocol;
+use crate::domain::llm::request::{chat_request, invalid};
+use crate::domain::llm::stream::log::Status;
+
+/// Answers a Responses call. An earlier response is laid out in front of the input, so that every provider can carry it.
+///
+/// # Errors
+/// As for a chat call; `response_not_found` for an earlier response that is not there.
+pub async fn create<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+) -> Result<Reply<P>, Refusal> {
+    let mut fields = json_body(port, head, body).await?;
+    check_background(&fields)?;
+    if let Some(previous) = fields
+        .remove("previous_response_id")
+        .filter(|v| !v.is_null())
+    {
+        let Some(id) = previous.as_str() else {
+            return Err(invalid(
+                "previous_response_id",
+                "must be the id of a response",
+            ));
+        };
+        let earlier = earlier(port, caller, id).await?;
+        let own = items(fields.remove("input"));
+        let all: Vec<Value> = earlier.into_iter().chain(own).collect();
+        fields.insert("input".into(), Value::Array(all));
+    }
+    let request = chat_request(fields, Protocol::Responses)?;
+    answer_chat(port, caller, head, &request).await
+}
+
+fn check_background(fields: &Map<String, Value>) -> Result<(), Refusal> {
+    let flag = |name: &str| fields.get(name).and_then(Value::as_bool);
+    if flag("background") == Some(true) && flag("store") == Some(false) {
+        return Err(invalid(
+            "store",
+            "must not be false together with `background`: an answer in the background is read from the store",
+        ));
+    }
+    Ok(())
+}
+
+/// What was said up to the end of an earlier response: its input and its output.
+async fn earlier<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Vec<Value>, Refusal> {
+    let found = stored::look(port, caller, Protocol::Responses, id).await;
+    let standing = found.map_err(|refusal| refusal.param("previous_response_id"))?;
+    if standing.status != Status::Done {
+        return Err(Refusal::new(Code::InvalidParameter)
+            .param("previous_response_id")
+            .detail("That response is not complete."));
+    }
+    let mut said = items(read_request(standing.request.as_deref()));
+    let bare = id.strip_prefix("resp_").unwrap_or(id);
+    let mut response = standing::body(Protocol::Responses, bare, &standing)?;
+    if let Some(Value::Array(output)) = response.get_mut("output").map(Value::take) {
+        said.extend(output);
+    }
+    Ok(said)
+}
+
+fn read_request(request: Option<&str>) -> Option<Value> {
+    serde_json::from_str(request?).ok()
+}
+
+/// An input as a list of items: a text is one message of the user.
+fn items(input: Option<Value>) -> Vec<Value> {
+    match input {
+        Some(Value::Array(items)) => items,
+        Some(Value::String(text)) => vec![json!({
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_text", "text": text}],
+        })],
+        _ => Vec::new(),
+    }
+}
+
+/// `GET /v1/responses/{id}/input_items`, newest first as OpenAI has it.
+///
+/// # Errors
+/// `response_not_found`.
+pub async fn input_items<P: Port>(
+    port: &P,
+    caller: &Caller,
+    id: &str,
+) -> Result<Reply<P>, Refusal> {
+    let standing = stored::look(port, caller, Protocol::Responses, id).await?;
+    let mut list: Vec<Value> = items(read_request(standing.request.as_deref()))
+        .into_iter()
+        .enumerate()
+        .map(|(i, item)| with_id(item, id, i))
+        .collect();
+    list.reverse();
+    let id_of = |item: Option<&Value>| {
+        item.and_then(|i| i.get("id"))
+            .cloned()
+            .unwrap_or(Value::Null)
+    };
+    let body = json!({
+        "object": "list",
+        "first_id": id_of(list.first()),
+        "last_id": id_of(list.last()),
+        "has_more": false,
+        "data": list,
+    });
+    Ok(Reply::json(200, body.to_string()))
+}
+
+/// An item as it is listed: with an id, a type, and its content as parts.
+fn with_id(item: Value, response: &str, index: usize) -> Value {
+    let Value::Object(mut item) = item else {
+        return item;
+    };
+    item.entry("id")
+        .or_insert_with(|| Value::from(format!("item_{response}_{index}")));
+    if item.contains_key("role") {
+        item.entry("type").or_insert_with(|| "message".into());
+        item.entry("status").or_insert_with(|| "completed".into());
+        if let Some(Value::String(text)) = item.get("content").cloned() {
+            let kind = if item.get("role").and_then(Value::as_str) == Some("assistant") {
+                "output_text"
+            } else {
+                "input_text"
+            };
+            item.insert("content".into(), json!([{"type": kind, "text": text}]));
+        }
+    }
+    Value::Object(item)
+}

@@ -1,0 +1,134 @@
+//! Answers of similar requests: the last question is compared by its embedding, everything else must be the same.
+//!
+//! Off unless an alias asks for it. One index stands for one context (alias, settings, partition, and all of the request
+//! but the last question), so that no answer ever leaves its partition. Its names tell nothing, its entries are the
+//! ordinary cache entries.
+
+use serde_json::{Map, Value};
+
+use super::attempt::bytes_to_tokens;
+use super::call::{Call, Wishes};
+use super::gate::Caller;
+use super::port::Port;
+use super::raw::{self, RawBody, RawCall};
+use super::reply::Reply;
+use crate::domain::cache::{self, Entry, Partition};
+use crate::domain::llm::request::ChatRequest;
+use crate::domain::llm::similar::{Index, Quantised};
+use crate::domain::settings::config::{self, Alias, Serves};
+
+/// A question that may be answered by the answer to a similar one.
+pub struct Question {
+    similar: config::Similar,
+    /// Name of the index of its context.
+    index: String,
+    /// Its embedding.
+    embedding: Quantised,
+    /// The model that made it: embeddings of two models do not compare.
+    model: String,
+}
+
+/// Embeds the last question of a request, where its alias compares questions. A provider that fails means that nothing is
+/// compared, nothing else.
+pub async fn question<P: Port>(
+    port: &P,
+    caller: &Caller,
+    alias: &Alias,
+    request: &ChatRequest,
+) -> Option<Question> {
+    let similar = alias.similar.clone()?;
+    let settings = port.settings();
+    let (text, context) = split(request)?;
+    let embedder = settings.alias(&similar.alias)?;
+    let mut body = Map::new();
+    body.insert("input".into(), text.as_str().into());
+    body.insert("encoding_format".into(), "float".into());
+    let call = RawCall {
+        alias: similar.alias.clone(),
+        serves: Serves::Embeddings,
+        path: "/embeddings".to_owned(),
+        body: RawBody::Json(body),
+        input_tokens: bytes_to_tokens(text.len() as u64),
+        wishes: Wishes::default(),
+    };
+    let raw = raw::ask(port, caller, embedder, &call).await.ok()?;
+    let embedding = Quantised::of(&vector(&raw.bytes)?)?;
+    let model = raw.target.clone();
+    let mut drive = raw.drive;
+    drive.settle().await;
+    let secret = &settings.keys.as_ref()?.cache;
+    let endpoint = cache::chat_endpoint(request.protocol);
+    let name = cache::key(
+        secret,
+        endpoint,
+        &settings.digest,
+        &request.alias,
+        Partition::Shared,
+        &context,
+    );
+    Some(Question {
+        similar,
+        index: format!("{name}/similar"),
+        embedding,
+        model,
+    })
+}
+
+/// The last question, and the request without it.
+fn split(request: &ChatRequest) -> Option<(String, Map<String, Value>)> {
+    let mut context = request.body.clone();
+    let last = match context.get_mut("messages").or(None) {
+        Some(Value::Array(messages)) => messages.last_mut()?,
+        _ => return None,
+    };
+    if last.get("role").and_then(Value::as_str) != Some("user") {
+        return None;
+    }
+    let content = last.get_mut("content")?;
+    let text = content.as_str()?.trim().to_owned();
+    *content = Value::Null;
+    (!text.is_empty()).then_some((text, context))
+}
+
+fn vector(bytes: &[u8]) -> Option<Vec<f32>> {
+    #[derive(serde::Deserialize)]
+    struct List {
+        data: Vec<Item>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Item {
+        embedding: Vec<f32>,
+    }
+    let list: List = serde_json::from_slice(bytes).ok()?;
+    list.data.into_iter().next().map(|item| item.embedding)
+}
+
+impl Question {
+    /// The kept answer of the most similar question, with its score.
+    pub async fn look_up<P: Port>(&self, call: &Call<P>) -> Option<Reply<P>> {
+        let port = &call.port;
+        let index = self.read(port).await;
+        let (name, score) = index.lookup(&self.embedding, self.similar.threshold)?;
+        let bytes = port.cache_get(name).await.ok().flatten()?;
+        let entry = Entry::read(&bytes, port.now())?;
+        let reply = call.kept(&entry, "similar")?;
+        Some(reply.header("x-cache-score", format!("{score:.4}")))
+    }
+
+    /// Notes that the answer to this question is kept under that name.
+    pub async fn remember<P: Port>(&self, port: &P, name: &str, ttl_seconds: u64) {
+        let mut index = self.read(port).await;
+        index.insert(name, self.embedding.clone(), self.similar.max_entries);
+        let text = index.write();
+        // An index that cannot be written compares less, nothing else.
+        let _ = port
+            .cache_put(&self.index, text.into_bytes(), ttl_seconds)
+            .await;
+    }
+
+    async fn read<P: Port>(&self, port: &P) -> Index {
+        let bytes = port.cache_get(&self.index).await.ok().flatten();
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        Index::read(text.as_deref().unwrap_or_default(), &self.model)
+    }
+}

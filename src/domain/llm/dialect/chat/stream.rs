@@ -1,0 +1,12 @@
+//! Streams (`chat.completion.chunk`).
+
+mod reader;
+mod writer;
+
+#[cfg(test)]
+mod grammar;
+#[cfg(test)]
+mod tests;
+
+pub use reader::Reader;
+pub use writer::Writer;

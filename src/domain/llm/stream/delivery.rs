@@ -1,0 +1,304 @@
+//! The steps of one or several attempts → the caller's stream.
+
+use super::inlet::{MAX_KEPT_BYTES, Step};
+use super::splice::Splice;
+use crate::base::errors::Refusal;
+use crate::base::sse::write_event;
+use crate::domain::llm::Protocol;
+use crate::domain::llm::dialect::StreamWriter;
+use crate::domain::llm::engine::Mode;
+use crate::domain::llm::message::Usage;
+use crate::domain::llm::normal::event::{Block, Delta, Envelope, Event, Frame};
+use crate::domain::llm::normal::whole::{Collector, Whole};
+use crate::domain::llm::render::error_frame;
+
+/// How the caller's stream is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// The caller's protocol.
+    pub protocol: Protocol,
+    /// Leave out the chunk that carries nothing but usage (OpenAI chat): the caller did not ask for it, we did.
+    pub hide_usage: bool,
+    /// Number the events from 0 (`id:`) and give the answer our own id, so that a client can attach again.
+    pub numbered: bool,
+    /// Keep the answer: for a continuation, a cache, a store.
+    pub keep: bool,
+}
+
+/// Makes the caller's stream.
+#[derive(Debug)]
+pub struct Delivery {
+    options: Options,
+    writer: StreamWriter,
+    envelope: Envelope,
+    how: How,
+    open: Option<Block>,
+    collector: Collector,
+    kept_bytes: u64,
+    /// What earlier attempts of this answer took.
+    spent: Usage,
+    /// The provider's id of the answer, which is replaced by ours.
+    foreign_id: Option<String>,
+    sequence: u64,
+}
+
+#[derive(Debug)]
+enum How {
+    /// Events pass as the provider wrote them.
+    Forward,
+    /// Events are written anew.
+    Translate,
+    /// Events of a later attempt go on where an earlier one broke.
+    Continue {
+        splice: Splice,
+        /// The block that the provider has open is one the caller does not see.
+        skipping: bool,
+    },
+}
+
+impl Delivery {
+    /// A new answer's.
+    #[must_use]
+    pub fn new(options: Options, envelope: Envelope) -> Self {
+        Self {
+            options,
+            writer: StreamWriter::new(options.protocol, envelope.clone()),
+            envelope,
+            how: How::Translate,
+            open: None,
+            collector: Collector::default(),
+            kept_bytes: 0,
+            spent: Usage::default(),
+            foreign_id: None,
+            sequence: 0,
+        }
+    }
+
+    /// From now on an attempt at a provider of that protocol is delivered. `spent` is what earlier attempts took.
+    pub fn begin(&mut self, protocol: Protocol, mode: Mode, spent: Usage) {
+        self.spent = spent;
+        let begun = self.sequence > 0;
+        self.how = if begun {
+            How::Continue {
+                splice: Splice::new(&self.text(), mode == Mode::Instruction),
+                skipping: false,
+            }
+        } else if protocol == self.options.protocol {
+            How::Forward
+        } else {
+            How::Translate
+        };
+    }
+
+    /// The text that the caller has.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.collector.so_far().text()
+    }
+
+    /// Can another attempt go on from what the caller has?
+    #[must_use]
+    pub const fn continuable(&self) -> bool {
+        self.options.keep && self.kept_bytes <= MAX_KEPT_BYTES
+    }
+
+    /// The whole answer, once it has ended and was not too long to be kept.
+    #[must_use]
+    pub fn finished(&self) -> Option<&Whole> {
+        self.continuable()
+            .then(|| self.collector.finished())
+            .flatten()
+    }
+
+    /// The number that the next event will carry.
+    #[must_use]
+    pub const fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Delivers a step.
+    pub fn step(&mut self, step: &Step, out: &mut Vec<u8>) {
+        match &self.how {
+            How::Forward => self.forward(step, out),
+            How::Translate => {
+                for event in &step.events {
+                    self.write(event, out);
+                }
+            }
+            How::Continue { .. } => {
+                for event in &step.events {
+                    for event in self.continued(event) {
+                        self.write(&event, out);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Appends an event of our own, such as the error that ends a broken stream.
+    pub fn append(&mut self, name: Option<&str>, data: &str, out: &mut Vec<u8>) {
+        if self.options.numbered {
+            out.extend_from_slice(format!("id: {}\n", self.sequence).as_bytes());
+        }
+        self.sequence = self.sequence.saturating_add(1);
+        write_event(out, name, data);
+    }
+
+    /// Appends an error in the caller's dialect.
+    pub fn error(&mut self, refusal: &Refusal, request_id: &str, out: &mut Vec<u8>) {
+        let frame = error_frame(self.options.protocol, refusal, request_id, self.sequence);
+        self.append(frame.event, &frame.data, out);
+    }
+
+    fn forward(&mut self, step: &Step, out: &mut Vec<u8>) {
+        if self.options.keep {
+            self.writer.follow(&step.data);
+        }
+        for event in &step.events {
+            self.note(event);
+        }
+        let usage_alone =
+            !step.events.is_empty() && step.events.iter().all(|e| matches!(e, Event::Usage(_)));
+        if self.options.hide_usage && usage_alone {
+            return;
+        }
+        let ours = self.foreign_id.as_ref().map(|foreign| {
+            let quoted = format!("\"{}\"", self.id());
+            step.data.replace(&format!("\"{foreign}\""), &quoted)
+        });
+        self.append(
+            step.name.as_deref(),
+            ours.as_deref().unwrap_or(&step.data),
+            out,
+        );
+    }
+
+    /// The answer's id as the caller's dialect spells it.
+    #[must_use]
+    pub fn id(&self) -> String {
+        full_id(self.options.protocol, &self.envelope.id)
+    }
+
+    /// Takes notice of an event that passes as it is.
+    fn note(&mut self, event: &Event) {
+        if let Event::Start { id, model } = event {
+            if self.options.numbered && !id.is_empty() {
+                self.foreign_id = Some(id.clone());
+            }
+            if self.options.keep {
+                let id = if self.options.numbered {
+                    self.id()
+                } else {
+                    id.clone()
+                };
+                self.writer.note(event);
+                self.writer.adopt(&id, model);
+            }
+        } else if self.options.keep {
+            self.writer.note(event);
+        }
+        self.remember(event);
+    }
+
+    fn remember(&mut self, event: &Event) {
+        match event {
+            Event::Open(block) => self.open = Some(block.clone()),
+            Event::Close => self.open = None,
+            Event::Delta(Delta::Text(text) | Delta::Arguments(text)) => {
+                self.kept_bytes = self.kept_bytes.saturating_add(text.len() as u64);
+            }
+            _ => {}
+        }
+        if self.continuable() {
+            self.collector.push(event);
+        }
+    }
+
+    fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+        let event = match event {
+            Event::Usage(usage) => &Event::Usage(self.spent.plus(*usage)),
+            other => other,
+        };
+        self.remember(event);
+        let mut frames: Vec<Frame> = Vec::new();
+        self.writer.event(event, &mut frames);
+        for frame in frames {
+            self.append(frame.event, &frame.data, out);
+        }
+    }
+
+    /// What an event of a continuing attempt means to the caller, who has the beginning already.
+    fn continued(&mut self, event: &Event) -> Vec<Event> {
+        let open = self.open.clone();
+        let has_text = self.collector.so_far().parts.iter().any(
+            |part| matches!(part, crate::domain::llm::normal::conversation::Part::Text { text, .. } if !text.is_empty()),
+        );
+        let How::Continue { splice, skipping } = &mut self.how else {
+            return vec![event.clone()];
+        };
+        if *skipping {
+            *skipping = !matches!(event, Event::Close);
+            return Vec::new();
+        }
+        let closed = |first: Event| match open {
+            Some(_) => vec![Event::Close, first],
+            None => vec![first],
+        };
+        match event {
+            Event::Start { .. } => Vec::new(),
+            Event::Open(Block::Text) if open == Some(Block::Text) => Vec::new(),
+            // The model thinks again before it goes on: the caller is past that.
+            Event::Open(Block::Reasoning { .. }) if has_text => {
+                *skipping = true;
+                Vec::new()
+            }
+            Event::Open(Block::Text) => closed(event.clone()),
+            Event::Open(_) => {
+                let rest = splice.end();
+                let mut events = Vec::new();
+                if open == Some(Block::Text) && !rest.is_empty() {
+                    events.push(Event::Delta(Delta::Text(rest)));
+                }
+                events.extend(closed(event.clone()));
+                events
+            }
+            Event::Delta(Delta::Text(text)) if open == Some(Block::Text) => {
+                let new = splice.push(text);
+                if new.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![Event::Delta(Delta::Text(new))]
+                }
+            }
+            Event::Close | Event::Finish { .. } if open == Some(Block::Text) => {
+                let rest = splice.end();
+                let mut events = Vec::new();
+                if !rest.is_empty() {
+                    events.push(Event::Delta(Delta::Text(rest)));
+                }
+                events.push(Event::Close);
+                if !matches!(event, Event::Close) {
+                    events.push(event.clone());
+                }
+                events
+            }
+            Event::Finish { .. } => closed(event.clone()),
+            Event::Close if open.is_none() => Vec::new(),
+            other => vec![other.clone()],
+        }
+    }
+}
+
+/// An id with the prefix of its dialect.
+#[must_use]
+pub fn full_id(protocol: Protocol, id: &str) -> String {
+    let prefix = match protocol {
+        Protocol::Chat => "chatcmpl-",
+        Protocol::Responses => "resp_",
+        Protocol::Messages => "msg_",
+    };
+    format!("{prefix}{id}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! What is kept: answers, documents and running streams.
+
+use serde::{Deserialize, Serialize};
+
+use super::fault::Faults;
+
+/// `[cache]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cache {
+    /// How long an answer is kept, in seconds; KV accepts no less than 60.
+    pub ttl_seconds: u64,
+    /// Largest answer that is kept, in bytes.
+    pub max_entry_bytes: u64,
+    /// New entries that one client may cause in an hour.
+    pub writes_per_hour: u32,
+    /// Entries kept in the memory of one isolate.
+    pub isolate_entries: usize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            ttl_seconds: 3600,
+            max_entry_bytes: 262_144, // 256 KiB
+            writes_per_hour: 120,
+            isolate_entries: 256,
+        }
+    }
+}
+
+/// `[documents]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Documents {
+    /// Largest document in bytes.
+    pub max_bytes: u64,
+    /// Documents of one visitor.
+    pub max_count: u32,
+    /// Bytes of one visitor's documents.
+    pub max_visitor_bytes: u64,
+    /// Bytes of all documents of one network (a new cookie is no new quota).
+    pub max_network_bytes: u64,
+    /// Bytes of all documents of anonymous visitors.
+    pub max_site_bytes: u64,
+    /// How long an anonymous visitor's document is kept, in seconds.
+    pub ttl_seconds: u64,
+    /// Accepted content types; `text/*` accepts a whole family.
+    pub types: Vec<String>,
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self {
+            max_bytes: 26_214_400, // 25 MiB = 25 × 1024 × 1024
+            max_count: 100,
+            max_visitor_bytes: 104_857_600, // 100 MiB
+            max_network_bytes: 524_288_000, // 500 MiB
+            max_site_bytes: 10_737_418_240, // 10 GiB
+            ttl_seconds: 604_800,           // 7 d × 86,400 s
+            types: [
+                "text/*",
+                "application/json",
+                "application/jsonl",
+                "application/pdf",
+                "image/png",
+                "image/jpeg",
+                "image/gif",
+                "image/webp",
+            ]
+            .map(String::from)
+            .to_vec(),
+        }
+    }
+}
+
+/// `[streams]`: running answers that survive their client, and replies that a repeated key gets again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Streams {
+    /// How long a finished stream can be read again, in seconds.
+    pub ttl_seconds: u64,
+    /// An answer that nobody attends is aborted after so many seconds.
+    pub grace_seconds: u64,
+    /// Largest stream that is kept, in bytes.
+    pub max_bytes: u64,
+    /// How long an `Idempotency-Key` is remembered, in seconds.
+    pub idempotency_ttl_seconds: u64,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            ttl_seconds: 3600,
+            grace_seconds: 30,
+            max_bytes: 4_194_304,            // 4 MiB = 4 × 1024 × 1024
+            idempotency_ttl_seconds: 86_400, // 24 h × 3600 s
+        }
+    }
+}
+
+impl Cache {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        faults.unless(
+            (60..=31_536_000).contains(&self.ttl_seconds),
+            "cache.ttl_seconds",
+            "must lie between 60 (what KV accepts) and 31536000",
+        );
+        faults.unless(
+            (1..=25_000_000).contains(&self.max_entry_bytes),
+            "cache.max_entry_bytes",
+            "must lie between 1 and 25000000 (KV's limit is 25 MiB)",
+        );
+        faults.unless(
+            self.isolate_entries <= 10_000,
+            "cache.isolate_entries",
+            "must be at most 10000",
+        );
+    }
+}
+
+impl Documents {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        faults.unless(
+            (1..=5_000_000_000).contains(&self.max_bytes),
+            "documents.max_bytes",
+            "must lie between 1 and 5000000000",
+        );
+        faults.unless(
+            self.max_bytes <= self.max_visitor_bytes
+                && self.max_visitor_bytes <= self.max_network_bytes
+                && self.max_network_bytes <= self.max_site_bytes,
+            "documents",
+            "needs max_bytes ≤ max_visitor_bytes ≤ max_network_bytes ≤ max_site_bytes",
+        );
+        faults.unless(
+            (60..=31_536_000).contains(&self.ttl_seconds),
+            "documents.ttl_seconds",
+            "must lie between 60 and 31536000",
+        );
+        faults.unless(
+            (1..=10_000).contains(&self.max_count),
+            "documents.max_count",
+            "must lie between 1 and 10000",
+        );
+        for (i, content_type) in self.types.iter().enumerate() {
+            faults.unless(
+                content_type.split_once('/').is_some_and(|(a, b)| {
+                    !a.is_empty()
+                        && !b.is_empty()
+                        && content_type.bytes().all(|c| c.is_ascii_graphic())
+                }),
+                format!("documents.types[{i}]"),
+                "must be a content type such as text/plain or text/*",
+            );
+        }
+    }
+}
+
+impl Streams {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        let key = |name: &str| format!("streams.{name}");
+        // A week × 86,400 s; longer is the document store's business.
+        faults.within(key("ttl_seconds"), self.ttl_seconds, 60, 604_800);
+        // An operation of a Durable Object may last 15 min × 60 s without a client.
+        faults.within(key("grace_seconds"), self.grace_seconds, 0, 900);
+        // 64 KiB to 64 MiB: half of an isolate's memory.
+        faults.within(key("max_bytes"), self.max_bytes, 65_536, 67_108_864);
+        faults.within(
+            key("idempotency_ttl_seconds"),
+            self.idempotency_ttl_seconds,
+            60,
+            604_800,
+        );
+    }
+}
