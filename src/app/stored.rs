@@ -339,7 +339,7 @@ pub fn place(
     );
     Ok(Some(Place {
         id: object_id(settings, "flight/v1", &[key, &form])?,
-        owner: "flight".to_owned(),
+        owner: log::FLIGHT.to_owned(),
         // The cache takes over from here.
         ttl: FLIGHT_TTL,
         grace: Some(FLIGHT_GRACE),

@@ -215,7 +215,7 @@ test("a stop is heard before the first token", async () => {
   const begun = (await call(url, { path: "/v1/responses", json })).json();
   const seen = await arrived;
   assert.equal(begun.status, "in_progress");
-  const answer = await stop("responses", begun.id);
+  const answer = await within(stop("responses", begun.id), "the stop to be heard", 5000);
   assert.deepEqual([answer.status, answer.json().status], [200, "cancelled"]);
   await seen.closed();
 });

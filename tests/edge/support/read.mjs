@@ -16,7 +16,7 @@ const chat = {
   whole(body) {
     const { message, finish_reason: finish } = body.choices[0];
     const tools = (message.tool_calls ?? []).map(({ function: { name, arguments: given } }) => ({ name, arguments: JSON.parse(given) }));
-    const usage = [body.usage.prompt_tokens, body.usage.completion_tokens];
+    const usage = body.usage && [body.usage.prompt_tokens, body.usage.completion_tokens];
     assert.equal(body.object, "chat.completion");
     return { ...blank(), id: body.id, model: body.model, text: message.content ?? "", tools, finish: unit(finish), usage, ended: true };
   },

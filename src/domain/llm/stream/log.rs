@@ -53,6 +53,9 @@ struct Meta {
     request_id: String,
 }
 
+/// The owner of a call that several callers share.
+pub const FLIGHT: &str = "flight";
+
 /// Version of [`Meta`].
 const VERSION: u8 = 1;
 
@@ -182,9 +185,14 @@ impl Log {
     /// A call wants to run or to read.
     pub fn begin(&mut self, now: Millis, begin: Begin) -> (Began, Effects) {
         if let Some(meta) = &self.meta {
-            // What failed or was stopped was no answer: whoever asks again wants one.
-            let void =
-                now >= meta.expires || !matches!(meta.status, Status::Running | Status::Done);
+            // What failed or was stopped was no answer: whoever asks again wants one. A shared call is joined while it
+            // runs; what has ended is the cache's matter.
+            let stands = match meta.status {
+                Status::Running => true,
+                Status::Done => begin.owner != FLIGHT,
+                Status::Failed | Status::Cancelled | Status::Lost => false,
+            };
+            let void = now >= meta.expires || !stands;
             if !void {
                 let same = meta.digest == begin.digest && meta.owner == begin.owner;
                 let began = if same { Began::Attach } else { Began::Conflict };
@@ -606,6 +614,19 @@ mod tests {
         log.append(b"id: 0\ndata: x\n\n");
         rows.keep(log.end(T, Status::Cancelled, TTL));
         assert_eq!(rows.load().read(0), b"id: 0\ndata: x\n\n");
+    }
+
+    #[test]
+    fn a_shared_call_is_joined_while_it_runs_and_not_after() {
+        let mut log = Log::default();
+        let shared = || Begin {
+            owner: FLIGHT.into(),
+            ..begin("d")
+        };
+        assert_eq!(log.begin(T, shared()).0, Began::Run);
+        assert_eq!(log.begin(T, shared()).0, Began::Attach);
+        log.end(T, Status::Done, TTL);
+        assert_eq!(log.begin(T, shared()).0, Began::Run);
     }
 
     #[test]
