@@ -428,7 +428,7 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
-    use super::{Began, Begin, HOLDER, Head, Log, Status};
+    use super::{Began, Begin, FLIGHT, HOLDER, Head, Log, Status};
     use crate::base::machine::Effects;
     use crate::base::time::Millis;
     use crate::domain::llm::Protocol;
