@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::stored::Standing;
+use super::stored::command::Standing;
 use crate::base::errors::{Code, Refusal};
 use crate::base::sse::Parser;
 use crate::domain::llm::Protocol;

@@ -19,12 +19,12 @@ use super::object::write_rows;
 use super::world::World;
 use super::{clock, glue};
 use crate::app::reply::Outcome;
-use crate::app::stored::{self, Command, Ended, Refused, Run, RunRaw, Stage, Standing, Told};
+use crate::app::stored::command::{Command, Refused, Run, Standing, Told};
+use crate::app::stored::{self, Ended, Stage};
 use crate::base::errors::{Code, Refusal};
 use crate::base::machine::Effects;
 use crate::base::time::Millis;
-use crate::domain::llm::Protocol;
-use crate::domain::llm::stream::log::{Began, Begin, Head, Log, Status};
+use crate::domain::llm::stream::log::{Began, Head, Log, Status};
 use crate::domain::telemetry::LogLine;
 
 /// The class `Stream`.
@@ -81,7 +81,6 @@ impl Stream {
         answer.load()?;
         let (told, body) = match command {
             Command::Run(run) => answer.run(*run).await?,
-            Command::RunRaw(run) => answer.run_raw(*run).await?,
             Command::Read { owner, after } => answer.read(&owner, after).await,
             Command::Look { owner } => (answer.standing(&owner), None),
             Command::Cancel { owner } => (answer.cancel(&owner).await, None),
@@ -134,18 +133,8 @@ impl Answer {
     // === commands ===
 
     async fn run(self: &Rc<Self>, run: Run) -> Result<(Told, Body), JsValue> {
-        let begin = Begin {
-            owner: run.owner.clone(),
-            digest: run.digest.clone(),
-            ttl: run.ttl,
-            grace: run.grace,
-            stream: is_stream(&run),
-            request: run.request.clone(),
-            protocol: run.protocol,
-            request_id: run.request_id.clone(),
-        };
-        let (began, effects) = self.with(|log| log.begin(clock::now(), begin));
-        let (owner, after, background) = (run.owner.clone(), run.after, run.background);
+        let (began, effects) = self.with(|log| log.begin(clock::now(), run.begin.clone()));
+        let (owner, background) = (run.begin.owner.clone(), run.background);
         match began {
             Began::Conflict => return Ok((Told::Conflict, None)),
             Began::Attach => {}
@@ -153,45 +142,11 @@ impl Answer {
                 self.persist(&effects)?;
                 self.starts();
                 let answer = Rc::clone(self);
-                spawn_local(async move {
-                    let (ttl, id) = (run.ttl, run.request_id.clone());
-                    answer.made(ttl, &id, Making::perform(&answer, run)).await;
-                });
+                spawn_local(async move { answer.make(run).await });
             }
         }
         if background {
             return Ok((self.standing(&owner), None));
-        }
-        Ok(attached(began, self.answer(&owner, after).await))
-    }
-
-    async fn run_raw(self: &Rc<Self>, run: RunRaw) -> Result<(Told, Body), JsValue> {
-        let begin = Begin {
-            owner: run.owner.clone(),
-            digest: run.digest.clone(),
-            ttl: run.ttl,
-            grace: None,
-            stream: false,
-            request: None,
-            protocol: Protocol::Chat,
-            request_id: run.request_id.clone(),
-        };
-        let (began, effects) = self.with(|log| log.begin(clock::now(), begin));
-        let owner = run.owner.clone();
-        match began {
-            Began::Conflict => return Ok((Told::Conflict, None)),
-            Began::Attach => {}
-            Began::Run => {
-                self.persist(&effects)?;
-                self.starts();
-                let answer = Rc::clone(self);
-                spawn_local(async move {
-                    let (ttl, id) = (run.ttl, run.request_id.clone());
-                    answer
-                        .made(ttl, &id, Making::perform_raw(&answer, run))
-                        .await;
-                });
-            }
         }
         Ok(attached(began, self.answer(&owner, None).await))
     }
@@ -239,25 +194,26 @@ impl Answer {
     async fn begun(&self, owner: &str) -> Told {
         loop {
             let seen = self.changes.count();
+            let Some(status) = self.with(|log| log.status(clock::now(), owner)) else {
+                return Told::NotFound;
+            };
             if let Some(refused) = self.refused.borrow().clone() {
                 return Told::Refused(Box::new(refused));
             }
-            let status = self.with(|log| log.status(clock::now(), owner));
             match (status, self.with(|log| log.answer_head().cloned())) {
-                (None, _) => return Told::NotFound,
-                (Some(_), Some(head)) => {
+                (_, Some(head)) => {
                     return Told::Head {
                         head,
                         attached: false,
                     };
                 }
-                (Some(Status::Running), None) if self.running.get() => {
+                (Status::Running, None) if self.running.get() => {
                     self.changes.next(seen).await;
                 }
-                (Some(Status::Cancelled), None) => {
+                (Status::Cancelled, None) => {
                     return told(&Refusal::new(Code::AnswerCancelled));
                 }
-                (Some(_), None) => return told(&Refusal::new(Code::StreamLost)),
+                (_, None) => return told(&Refusal::new(Code::StreamLost)),
             }
         }
     }
@@ -308,9 +264,13 @@ impl Answer {
     // === the call ===
 
     /// Sees a call to its end.
-    async fn made(&self, ttl: Millis, request_id: &str, call: impl Future<Output = Ended>) {
+    async fn make(self: &Rc<Self>, run: Run) {
         let began = clock::now();
-        let ended = call.await;
+        let (ttl, request_id) = (run.begin.ttl, run.begin.request_id.clone());
+        let ended = match self.world() {
+            Ok(world) => stored::perform(&world, run, Making(Rc::clone(self))).await,
+            Err(refusal) => Ended::Refused(refusal),
+        };
         let (status, outcome) = match ended {
             Ended::Over(outcome) => {
                 let status = match outcome.code {
@@ -336,7 +296,7 @@ impl Answer {
             }
         };
         self.over(status, ttl);
-        if let Ok(text) = serde_json::to_string(&line(request_id, began, outcome)) {
+        if let Ok(text) = serde_json::to_string(&line(&request_id, began, outcome)) {
             worker::console_log!("{text}");
         }
     }
@@ -434,22 +394,6 @@ impl Answer {
 #[derive(Clone)]
 struct Making(Rc<Answer>);
 
-impl Making {
-    async fn perform(answer: &Rc<Answer>, run: Run) -> Ended {
-        match answer.world() {
-            Ok(world) => stored::perform(&world, run, Self(Rc::clone(answer))).await,
-            Err(refusal) => Ended::Refused(refusal),
-        }
-    }
-
-    async fn perform_raw(answer: &Rc<Answer>, run: RunRaw) -> Ended {
-        match answer.world() {
-            Ok(world) => stored::perform_raw(&world, run, &Self(Rc::clone(answer))).await,
-            Err(refusal) => Ended::Refused(refusal),
-        }
-    }
-}
-
 impl Stage for Making {
     fn head(&self, head: Head) {
         let effects = self.0.with(|log| log.head(head));
@@ -517,10 +461,6 @@ fn attached(began: Began, (told, body): (Told, Body)) -> (Told, Body) {
         }
         other => (other, body),
     }
-}
-
-fn is_stream(run: &Run) -> bool {
-    run.body.get("stream").and_then(serde_json::Value::as_bool) == Some(true)
 }
 
 fn told(refusal: &Refusal) -> Told {

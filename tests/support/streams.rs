@@ -7,11 +7,11 @@ use std::rc::Rc;
 
 use gatehouse::app::port::{Port, StoredReply};
 use gatehouse::app::reply::Outcome;
-use gatehouse::app::stored::{self, Command, Ended, Refused, Run, RunRaw, Stage, Standing, Told};
+use gatehouse::app::stored::command::{Command, Refused, Run, Standing, Told};
+use gatehouse::app::stored::{self, Ended, Stage};
 use gatehouse::base::errors::{Code, Refusal};
 use gatehouse::base::machine::Effects;
 use gatehouse::base::time::Millis;
-use gatehouse::domain::llm::Protocol;
 use gatehouse::domain::llm::stream::log::{Began, Begin, Head, Log, Status};
 use gatehouse::domain::telemetry::LogLine;
 
@@ -110,7 +110,6 @@ pub async fn open(port: &FakePort, answer: Rc<Answer>, command: &str) -> StoredR
     let now = port.now();
     let (told, stream) = match command {
         Command::Run(run) => self::run(port, &answer, *run).await,
-        Command::RunRaw(run) => run_raw(port, &answer, *run).await,
         Command::Read { owner, after } if answer.with(|log| log.is_stream()) => {
             head(port, &answer, &owner, after).await
         }
@@ -133,18 +132,8 @@ pub async fn open(port: &FakePort, answer: Rc<Answer>, command: &str) -> StoredR
 }
 
 async fn run(port: &FakePort, answer: &Rc<Answer>, run: Run) -> (Told, Option<FakeStream>) {
-    let begin = Begin {
-        owner: run.owner.clone(),
-        digest: run.digest.clone(),
-        ttl: run.ttl,
-        grace: run.grace,
-        stream: run.body.get("stream").and_then(serde_json::Value::as_bool) == Some(true),
-        request: run.request.clone(),
-        protocol: run.protocol,
-        request_id: run.request_id.clone(),
-    };
-    let (owner, after, background) = (run.owner.clone(), run.after, run.background);
-    let Some(began) = begun(port, answer, begin) else {
+    let (owner, background) = (run.begin.owner.clone(), run.background);
+    let Some(began) = begun(port, answer, run.begin.clone()) else {
         return (Told::Conflict, None);
     };
     if began == Began::Run {
@@ -152,28 +141,6 @@ async fn run(port: &FakePort, answer: &Rc<Answer>, run: Run) -> (Told, Option<Fa
     }
     if background {
         return (answer.standing(port.now(), &owner), None);
-    }
-    let (told, body) = head(port, answer, &owner, after).await;
-    (attached(told, began), body)
-}
-
-async fn run_raw(port: &FakePort, answer: &Rc<Answer>, run: RunRaw) -> (Told, Option<FakeStream>) {
-    let begin = Begin {
-        owner: run.owner.clone(),
-        digest: run.digest.clone(),
-        ttl: run.ttl,
-        grace: None,
-        stream: false,
-        request: None,
-        protocol: Protocol::Chat,
-        request_id: run.request_id.clone(),
-    };
-    let owner = run.owner.clone();
-    let Some(began) = begun(port, answer, begin) else {
-        return (Told::Conflict, None);
-    };
-    if began == Began::Run {
-        spawn(make_raw(port.clone(), Rc::clone(answer), run));
     }
     let (told, body) = head(port, answer, &owner, None).await;
     (attached(told, began), body)
@@ -223,8 +190,8 @@ async fn head(
     let status = answer.with(|log| log.status(port.now(), owner));
     let begun = answer.with(|log| log.answer_head().cloned());
     let told = match (refused, status, begun) {
+        (_, None, _) => Told::NotFound,
         (Some(refused), ..) => Told::Refused(Box::new(refused)),
-        (None, None, _) => Told::NotFound,
         (None, Some(_), Some(head)) => Told::Head {
             head,
             attached: false,
@@ -314,14 +281,8 @@ async fn cancel(port: &FakePort, answer: &Rc<Answer>, owner: &str) -> Told {
 }
 
 async fn make(port: FakePort, answer: Rc<Answer>, run: Run) {
-    let (ttl, request_id) = (run.ttl, run.request_id.clone());
+    let (ttl, request_id) = (run.begin.ttl, run.begin.request_id.clone());
     let ended = stored::perform(&port, run, Making(Rc::clone(&answer))).await;
-    made(&port, &answer, ttl, request_id, ended);
-}
-
-async fn make_raw(port: FakePort, answer: Rc<Answer>, run: RunRaw) {
-    let (ttl, request_id) = (run.ttl, run.request_id.clone());
-    let ended = stored::perform_raw(&port, run, &Making(Rc::clone(&answer))).await;
     made(&port, &answer, ttl, request_id, ended);
 }
 

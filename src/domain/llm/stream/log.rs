@@ -85,7 +85,7 @@ pub struct Head {
 }
 
 /// A call that wants to be run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Begin {
     /// Who may read it.
     pub owner: String,

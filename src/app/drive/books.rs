@@ -1,0 +1,153 @@
+//! What the attempts of a call took.
+
+use super::Drive;
+use crate::app::attempt::usage_of;
+use crate::app::port::Port;
+use crate::domain::llm::engine::{AttemptId, Booked, TargetId};
+use crate::domain::llm::message::Usage;
+use crate::domain::llm::price::Micros;
+use crate::domain::llm::stream::inlet::Inlet;
+
+/// What one attempt took.
+#[derive(Clone, Debug)]
+pub struct Book {
+    /// Which target.
+    pub target: TargetId,
+    /// How it ended.
+    pub outcome: Booked,
+    /// Its tokens.
+    pub usage: Usage,
+    /// Its price, where one is configured.
+    pub cost: Option<Micros>,
+}
+
+/// All attempts together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Total {
+    /// How many.
+    pub attempts: u32,
+    /// Their tokens.
+    pub usage: Usage,
+    /// Their price; `None` when none of the models has one.
+    pub cost: Option<Micros>,
+}
+
+impl<P: Port> Drive<P> {
+    /// What all attempts took so far.
+    #[must_use]
+    pub fn total(&self) -> Total {
+        let usage = self
+            .books
+            .iter()
+            .fold(Usage::default(), |sum, book| sum.plus(book.usage));
+        let cost = self
+            .books
+            .iter()
+            .filter_map(|book| book.cost)
+            .reduce(Micros::plus);
+        Total {
+            attempts: self.engine_attempts(),
+            usage,
+            cost,
+        }
+    }
+
+    fn engine_attempts(&self) -> u32 {
+        let running = self.running.iter().filter(|a| !a.booked).count();
+        u32::try_from(self.books.len().saturating_add(running)).unwrap_or(u32::MAX)
+    }
+
+    /// The comment behind the end of a stream, for callers that asked: what all attempts took.
+    #[must_use]
+    pub fn trailer(&self) -> Vec<u8> {
+        let total = self.total();
+        trailer(self.target_name().as_deref(), &total)
+    }
+
+    /// The same for a relay, whose last attempt is not booked yet when its end is written.
+    pub fn trailer_of_relay(&self) -> impl FnOnce(&Inlet) -> Vec<u8> + 'static {
+        let (before, name) = (self.total(), self.target_name());
+        let (port, input_tokens) = (self.port.clone(), self.job.input_tokens);
+        let candidate = self
+            .target()
+            .and_then(|t| self.job.candidates.get(t))
+            .cloned();
+        move |inlet| {
+            let usage = usage_of(inlet, input_tokens);
+            let cost = candidate.and_then(|candidate| {
+                let settings = port.settings();
+                settings.cost(
+                    &candidate.provider_name,
+                    &candidate.model,
+                    &usage.into(),
+                    port.now(),
+                )
+            });
+            let total = Total {
+                attempts: before.attempts,
+                usage: before.usage.plus(usage),
+                cost: [before.cost, cost]
+                    .into_iter()
+                    .flatten()
+                    .reduce(Micros::plus),
+            };
+            trailer(name.as_deref(), &total)
+        }
+    }
+
+    fn target_name(&self) -> Option<String> {
+        let candidate = self.job.candidates.get(self.target()?)?;
+        Some(candidate.name())
+    }
+
+    /// Tokens of the attempts that are over.
+    pub(super) fn total_booked(&self) -> Usage {
+        self.books
+            .iter()
+            .fold(Usage::default(), |sum, book| sum.plus(book.usage))
+    }
+
+    /// Books an attempt that is over, once.
+    pub(super) fn book(&mut self, id: AttemptId, outcome: Booked) {
+        let now = self.port.now();
+        let input_tokens = self.job.input_tokens;
+        let Some(attempt) = self.attempt(id) else {
+            return;
+        };
+        if attempt.booked {
+            return;
+        }
+        attempt.booked = true;
+        attempt.pending = None;
+        let usage = attempt.usage(input_tokens);
+        let target = attempt.target;
+        let cost = self.job.candidates.get(target).and_then(|candidate| {
+            self.port.settings().cost(
+                &candidate.provider_name,
+                &candidate.model,
+                &usage.into(),
+                now,
+            )
+        });
+        self.health.release(target, id);
+        self.books.push(Book {
+            target,
+            outcome,
+            usage,
+            cost,
+        });
+    }
+}
+
+/// A Server-Sent Events comment: clients that do not look for it never see it.
+fn trailer(target: Option<&str>, total: &Total) -> Vec<u8> {
+    let said = serde_json::json!({
+        "target": target,
+        "attempts": total.attempts,
+        "tokens_in": total.usage.input,
+        "tokens_out": total.usage.output,
+        "tokens_estimated": total.usage.estimated,
+        "cost_usd": total.cost.map(|cost| cost.to_string()),
+    });
+    format!(": gatehouse {said}\n\n").into_bytes()
+}

@@ -1,0 +1,149 @@
+//! The object's side: the story of a call that runs in it.
+
+use super::command::{ChatWork, Run, Work};
+use crate::app::call::{Begun, Call, refused};
+use crate::app::chat::{call_of, planned};
+use crate::app::drive::{Sink, Stopped};
+use crate::app::gate::Caller;
+use crate::app::kept::Slot;
+use crate::app::port::Port;
+use crate::app::raw::{self, RawCall};
+use crate::app::reply::Outcome;
+use crate::base::errors::{Code, Refusal};
+use crate::domain::identity::Principal;
+use crate::domain::llm::plan::{Answerer, find_alias};
+use crate::domain::llm::request::chat_request;
+use crate::domain::llm::stream::log;
+
+/// What the object's shell does for a call that runs in it.
+pub trait Stage {
+    /// The answer begins.
+    fn head(&self, head: log::Head);
+    /// More of it.
+    fn write(&self, bytes: Vec<u8>);
+    /// Resolves when it is wanted no more.
+    fn stopped(&self) -> Stopped;
+}
+
+/// How a call in an object ended.
+pub enum Ended {
+    /// Whole or not, as the outcome says.
+    Over(Outcome),
+    /// Nothing could be made.
+    Refused(Refusal),
+}
+
+/// Runs a call in its object.
+pub async fn perform<P: Port, S: Stage + Clone + 'static>(port: &P, run: Run, stage: S) -> Ended {
+    let request_id = run.begin.request_id;
+    match run.work {
+        Work::Chat(work) => perform_chat(port, &work, request_id, stage).await,
+        Work::Raw(call) => perform_raw(port, &call, request_id, &stage).await,
+    }
+}
+
+async fn perform_chat<P: Port, S: Stage + Clone + 'static>(
+    port: &P,
+    work: &ChatWork,
+    request_id: String,
+    stage: S,
+) -> Ended {
+    let call = match prepare(port, work, request_id) {
+        Ok(call) => call,
+        Err(refusal) => return Ended::Refused(refusal),
+    };
+    match call.begin(true, Some(stage.stopped())).await {
+        Begun::Failed(refusal, drive) => Ended::Refused(refused(refusal, drive).await),
+        Begun::Committed(mut drive) => {
+            let owned = |headers: Vec<(&'static str, String)>| {
+                headers
+                    .into_iter()
+                    .map(|(n, v)| (n.to_owned(), v))
+                    .collect()
+            };
+            if !call.form.stream {
+                return match call.whole_body(&mut drive) {
+                    Ok((bytes, headers, outcome)) => {
+                        stage.head(log::Head {
+                            status: 200,
+                            headers: owned(headers),
+                        });
+                        stage.write(bytes);
+                        call.finish_whole(drive).await;
+                        Ended::Over(outcome)
+                    }
+                    Err(refusal) => Ended::Refused(refusal),
+                };
+            }
+            stage.head(log::Head {
+                status: 200,
+                headers: owned(call.headers(&drive)),
+            });
+            let writing = stage.clone();
+            let sink = Sink::Record {
+                write: Box::new(move |bytes| writing.write(bytes)),
+                stopped: stage.stopped(),
+            };
+            Ended::Over(call.record(drive, sink).await)
+        }
+    }
+}
+
+async fn perform_raw<P: Port, S: Stage>(
+    port: &P,
+    call: &RawCall,
+    request_id: String,
+    stage: &S,
+) -> Ended {
+    let caller = Caller {
+        principal: Principal::Anonymous,
+        network: String::new(),
+        client: String::new(),
+        request_id,
+    };
+    let asked = match find_alias(port.settings(), &call.alias) {
+        Ok(alias) => raw::ask(port, &caller, alias, call).await,
+        Err(refusal) => Err(refusal),
+    };
+    match asked {
+        Err(refusal) => Ended::Refused(refusal),
+        Ok(raw) => {
+            let kind = ("content-type".to_owned(), raw::content_type(&raw));
+            let told = raw
+                .headers
+                .iter()
+                .map(|(n, v)| ((*n).to_owned(), v.clone()));
+            stage.head(log::Head {
+                status: 200,
+                headers: core::iter::once(kind).chain(told).collect(),
+            });
+            stage.write(raw.bytes);
+            let mut drive = raw.drive;
+            drive.settle().await;
+            Ended::Over(raw.outcome)
+        }
+    }
+}
+
+/// The call as it was planned on the worker's side.
+fn prepare<P: Port>(port: &P, work: &ChatWork, request_id: String) -> Result<Call<P>, Refusal> {
+    let request = chat_request(work.body.clone(), work.protocol)?;
+    let settings = port.settings();
+    let alias = find_alias(settings, &request.alias)?;
+    let plan = planned(port, alias, &request, work.prefer.as_deref())?;
+    let Answerer::Providers(candidates) = plan.answerer else {
+        return Err(Refusal::new(Code::ProviderNotConfigured));
+    };
+    let caller = Caller {
+        principal: Principal::Anonymous,
+        network: work.network.clone(),
+        client: work.client.clone(),
+        request_id,
+    };
+    let mut call = call_of(port, &caller, alias, &request, candidates);
+    call.choice = plan.choice;
+    call.saved = plan.saved;
+    call.wishes = work.wishes.clone();
+    call.slot = work.slot.clone().map(Slot::of);
+    Ok(call)
+}

@@ -1,0 +1,176 @@
+//! Where a call runs: beside its request, or in an object that its client can come back to.
+
+use serde_json::{Map, Value, json};
+
+use crate::app::gate::Caller;
+use crate::app::request::Head;
+use crate::base::digest::{base64url, hex, hmac_sha256, sha256};
+use crate::base::errors::{Code, Refusal};
+use crate::base::time::Millis;
+use crate::domain::cache::DEFAULT_TENANT;
+use crate::domain::identity::Principal;
+use crate::domain::llm::Protocol;
+use crate::domain::llm::request::ChatRequest;
+use crate::domain::llm::stream::log;
+use crate::domain::settings::Settings;
+use crate::domain::settings::config::Alias;
+
+/// Why a call runs in an object, and in which.
+pub struct Place {
+    /// The object's name and the answer's id.
+    pub id: String,
+    /// Who may read it.
+    pub owner: String,
+    /// How long it is kept.
+    pub ttl: Millis,
+    /// How long it may run unread.
+    pub grace: Option<Millis>,
+    /// Number its events.
+    pub numbered: bool,
+    /// What to keep of the request.
+    pub request: Option<String>,
+    /// Answer at once.
+    pub background: bool,
+}
+
+/// The part of the callers in which a key stands for one thing.
+#[must_use]
+pub fn partition(caller: &Caller) -> String {
+    match &caller.principal {
+        Principal::Visitor { id, .. } => format!("visitor/{id}"),
+        Principal::Anonymous => format!("client/{}", caller.client),
+    }
+}
+
+/// Who may read an answer: the visitor who asked. Without a cookie it is whoever has the id, which is 128 random bits: a
+/// visitor's network may change in the middle of an answer.
+#[must_use]
+pub fn owner(caller: &Caller) -> String {
+    match &caller.principal {
+        Principal::Visitor { id, .. } => format!("visitor/{id}"),
+        Principal::Anonymous => log::HOLDER.to_owned(),
+    }
+}
+
+/// An object's name from what it stands for; nobody without the key can make it.
+///
+/// # Errors
+/// `setup_required` without a `MASTER_KEY`.
+pub fn object_id(settings: &Settings, purpose: &str, parts: &[&str]) -> Result<String, Refusal> {
+    let keys = settings
+        .keys
+        .as_ref()
+        .ok_or_else(|| Refusal::new(Code::SetupRequired).detail("MASTER_KEY is not set."))?;
+    let text = json!([purpose, DEFAULT_TENANT, parts]).to_string();
+    let mac = hmac_sha256(keys.cache.reveal(), text.as_bytes());
+    Ok(base64url(mac.get(..16).unwrap_or_default()))
+}
+
+/// Digest of a request body. Objects are written with their keys in order, so that order does not matter.
+#[must_use]
+pub fn digest_of(body: &Map<String, Value>) -> String {
+    let text = serde_json::to_string(body).unwrap_or_default();
+    hex(&sha256(text.as_bytes()))
+}
+
+/// Longest `Idempotency-Key`, in characters (as Stripe's and most others').
+const MAX_KEY_CHARS: usize = 255;
+
+/// The object of a keyed call.
+///
+/// # Errors
+/// `invalid_parameter` for a key that is empty, too long or not printable.
+pub fn keyed(
+    settings: &Settings,
+    caller: &Caller,
+    route: &str,
+    key: &str,
+) -> Result<String, Refusal> {
+    let fine =
+        (1..=MAX_KEY_CHARS).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if !fine {
+        return Err(Refusal::new(Code::InvalidParameter)
+            .param("Idempotency-Key")
+            .detail("The Idempotency-Key header must have 1 to 255 printable ASCII characters."));
+    }
+    object_id(
+        settings,
+        "idempotency/v1",
+        &[&partition(caller), route, key],
+    )
+}
+
+/// Decides whether a chat call runs in an object.
+///
+/// # Errors
+/// A bad key.
+pub fn place(
+    settings: &Settings,
+    caller: &Caller,
+    head: &Head,
+    alias: &Alias,
+    request: &ChatRequest,
+    flight: Option<&str>,
+    new_id: impl Fn() -> String,
+) -> Result<Option<Place>, Refusal> {
+    let streams = &settings.config.streams;
+    let grace = Some(Millis::from_secs(streams.grace_seconds));
+    let ttl = Millis::from_secs(streams.ttl_seconds);
+    let resumable = request.stream && (alias.resumable || head.resumable);
+    let flag = |name: &str| request.body.get(name).and_then(Value::as_bool);
+    let stored = request.protocol == Protocol::Responses
+        && alias.store_responses
+        && flag("store") != Some(false);
+    let background = stored && flag("background") == Some(true);
+    let kept = stored.then(|| {
+        let items = request.body.get("input").cloned().unwrap_or(Value::Null);
+        items.to_string()
+    });
+    if let Some(key) = &head.idempotency_key {
+        return Ok(Some(Place {
+            id: keyed(settings, caller, request.protocol.endpoint(), key)?,
+            owner: owner(caller),
+            ttl: Millis::from_secs(streams.idempotency_ttl_seconds),
+            // Whoever retries will be back; an answer that was paid for is finished.
+            grace: None,
+            numbered: request.stream || stored,
+            request: kept,
+            background,
+        }));
+    }
+    if resumable || stored {
+        return Ok(Some(Place {
+            id: new_id(),
+            owner: owner(caller),
+            ttl,
+            grace: if background { None } else { grace },
+            numbered: true,
+            request: kept,
+            background,
+        }));
+    }
+    let Some(key) = flight else { return Ok(None) };
+    let form = format!(
+        "{}/{}/{}",
+        request.protocol.name(),
+        request.stream,
+        request.include_usage
+    );
+    Ok(Some(Place {
+        id: object_id(settings, "flight/v1", &[key, &form])?,
+        owner: log::FLIGHT.to_owned(),
+        // The cache takes over from here.
+        ttl: FLIGHT_TTL,
+        grace: Some(FLIGHT_GRACE),
+        numbered: false,
+        request: None,
+        background: false,
+    }))
+}
+
+/// A shared call is forgotten as soon as the cache has its answer; a second bridges the write.
+const FLIGHT_TTL: Millis = Millis::from_secs(1);
+
+/// A shared call cannot be attached to by its id: when its last caller has gone, only an equal question in this very
+/// moment could still want it.
+const FLIGHT_GRACE: Millis = Millis::from_secs(1);
