@@ -27,7 +27,6 @@ function guard(promise) {
 
 export default {
   async fetch(request, env, ctx) {
-    request.signal?.addEventListener("abort", () => console.log("SIGNAL ABORT", request.url));
     try {
       return await guard(new house.default(ctx, env).fetch(request));
     } catch (error) {
