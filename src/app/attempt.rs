@@ -12,6 +12,8 @@ use crate::domain::llm::engine::{AttemptId, Input, Mode, TargetId};
 use crate::domain::llm::message::{Finish, Usage};
 use crate::domain::llm::normal::event::Failed;
 use crate::domain::llm::normal::whole::Whole;
+use crate::domain::llm::price::Consumed;
+use crate::domain::llm::raw;
 use crate::domain::llm::schema;
 use crate::domain::llm::stream::inlet::{Inlet, Step};
 use crate::domain::llm::tokens;
@@ -76,7 +78,8 @@ pub struct Attempt<P: Port> {
     prepared: Option<Prepared>,
     /// A 2xx head has come: from here on the provider counts tokens.
     accepted: bool,
-    usage: Option<Usage>,
+    /// What a whole answer took.
+    consumed: Option<Consumed>,
     token_told: bool,
 }
 
@@ -141,7 +144,7 @@ impl<P: Port> Attempt<P> {
             native: job.native,
             prepared,
             accepted: false,
-            usage: None,
+            consumed: None,
             token_told: false,
         };
         match lease {
@@ -188,12 +191,12 @@ impl<P: Port> Attempt<P> {
     }
 
     /// What it took: as the provider told, or our estimate once the provider had accepted the request.
-    pub fn usage(&self, input_tokens: u64) -> Usage {
-        match (self.usage, &self.inlet) {
-            (Some(usage), _) => usage,
-            (None, Some(inlet)) if self.accepted => usage_of(inlet, input_tokens),
-            (None, None) if self.accepted => estimated(input_tokens, 0),
-            _ => Usage::default(),
+    pub fn consumed(&self, input_tokens: u64) -> Consumed {
+        match (self.consumed, &self.inlet) {
+            (Some(consumed), _) => consumed,
+            (None, Some(inlet)) if self.accepted => usage_of(inlet, input_tokens).into(),
+            (None, None) if self.accepted => estimated(input_tokens, 0).into(),
+            _ => Consumed::default(),
         }
     }
 
@@ -274,34 +277,28 @@ impl<P: Port> Attempt<P> {
     /// A whole body: an answer, or what stands in the place of one.
     fn whole(&mut self, job: &Job, content_type: Option<String>, bytes: Vec<u8>) -> Vec<News> {
         let read = match job.wants {
-            Wants::Raw { read } => match read(content_type.as_deref(), &bytes) {
-                Some(usage) => {
-                    self.usage = Some(usage);
-                    None
+            Wants::Raw { serves, asked } => {
+                match raw::consumed(serves, &asked, content_type.as_deref(), &bytes) {
+                    None => return vec![self.protocol("not an answer of this endpoint")],
+                    consumed => self.consumed = consumed,
                 }
-                None => return vec![self.protocol("not an answer of this endpoint")],
-            },
+                None
+            }
             Wants::Chat { stream, .. } => {
                 let protocol = job
                     .candidates
                     .get(self.target)
                     .map_or(crate::domain::llm::Protocol::Chat, |c| c.protocol);
                 match dialect::read_whole(protocol, &bytes) {
-                    Ok(_) if stream => return vec![self.protocol("not an event stream")],
                     Ok(whole) => {
-                        if let Some(why) = not_an_answer(&whole) {
+                        // What is no answer may have cost something all the same.
+                        let said = || tokens::text(&whole.text());
+                        let usage = whole.usage;
+                        let usage = usage.unwrap_or_else(|| estimated(job.input_tokens, said()));
+                        self.consumed = Some(usage.into());
+                        if let Some(why) = unusable(job, &whole, stream) {
                             return vec![self.protocol(why)];
                         }
-                        if let Some(schema) = &job.schema
-                            && schema::fault(schema, &whole.text()).is_some()
-                        {
-                            self.usage = whole.usage;
-                            return vec![self.protocol("the answer does not follow the schema")];
-                        }
-                        let said = || tokens::text(&whole.text());
-                        self.usage = whole
-                            .usage
-                            .or_else(|| Some(estimated(job.input_tokens, said())));
                         Some(whole)
                     }
                     Err(Invalid::Shape(why)) => return vec![self.protocol(why)],
@@ -479,6 +476,18 @@ fn estimated(input: u64, output: u64) -> Usage {
 #[must_use]
 pub const fn bytes_to_tokens(bytes: u64) -> u64 {
     bytes.div_ceil(4)
+}
+
+/// Why a body that can be read is not what is wanted.
+fn unusable(job: &Job, whole: &Whole, stream: bool) -> Option<&'static str> {
+    if stream {
+        return Some("not an event stream");
+    }
+    let unfit = |schema| schema::fault(schema, &whole.text()).is_some();
+    not_an_answer(whole).or_else(|| {
+        let unfit = job.schema.as_ref().is_some_and(unfit);
+        unfit.then_some("the answer does not follow the schema")
+    })
 }
 
 /// Why a body of the right shape is no answer.

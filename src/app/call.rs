@@ -12,14 +12,14 @@ use super::kept::{Slot, word};
 use super::port::{Port, RelayDeadlines, RelayEnd};
 use super::render::{Form, envelope, rendered, stream_head};
 use super::reply::{After, Body, Outcome, Reply};
-use crate::base::errors::{Code, Refusal};
+use crate::base::errors::{Code, Refusal, Spent};
 use crate::base::time::Millis;
 use crate::domain::answer::split_for_stream;
 use crate::domain::cache::{Entry, Kept};
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect;
 use crate::domain::llm::engine::{Deadlines, End, Plan, Retry};
-use crate::domain::llm::message::{Answer, Finish};
+use crate::domain::llm::message::{Answer, Finish, Usage};
 use crate::domain::llm::normal::conversation::Part;
 use crate::domain::llm::normal::event::Envelope;
 use crate::domain::llm::normal::whole::Whole;
@@ -97,7 +97,7 @@ impl<P: Port> Call<P> {
             saved: None,
             input_tokens: self.input_tokens,
             schema: None,
-            slot: self.slot.as_ref().map(|slot| Slot::of(slot.key())),
+            slot: self.slot.as_ref().map(|slot| Slot::of(slot.key(), false)),
         }
     }
 
@@ -120,7 +120,7 @@ impl<P: Port> Call<P> {
         };
         let age = self.port.now().since(entry.stored);
         let pieces = split_for_stream(&answer.text);
-        let mut reply = rendered(&self.port, self.form, answer, &pieces, false)
+        let mut reply = rendered(&self.port, self.form, &self.wishes, answer, &pieces, false)
             .header("x-cache", word)
             .header("age", age.secs().to_string());
         reply.outcome = Outcome {
@@ -478,6 +478,7 @@ pub fn deadlines(
     };
     Deadlines {
         first_token: lower(first, wishes.first_token_ms),
+        own_first_token: Millis(first),
         adaptive_floor: own.adaptive_floor_ms.filter(|_| stream).map(Millis),
         idle: Millis(own.idle_ms),
         total: lower(own.total_ms, wishes.total_ms),
@@ -486,9 +487,25 @@ pub fn deadlines(
 
 /// A refusal that tells how much was tried; the breakers learn of it first.
 pub async fn refused<P: Port>(refusal: Refusal, mut drive: Box<Drive<P>>) -> Refusal {
-    let attempts = drive.total().attempts.to_string();
+    let total = drive.total();
+    let last = drive.last_target();
     drive.settle().await;
-    refusal.headers([("x-gatehouse-attempts", attempts)])
+    let mut headers = vec![("x-gatehouse-attempts", total.attempts.to_string())];
+    let spent = Spent {
+        alias: drive.job.alias.clone(),
+        target: last,
+        tokens_in: total.usage.input,
+        tokens_out: total.usage.output,
+        tokens_estimated: total.usage.estimated,
+        cost_micros: total.cost.map(|cost| cost.0),
+        attempts: total.attempts,
+    };
+    let refusal = refusal.spent(spent);
+    // What was refused at once cost nothing and says nothing of it.
+    if total.usage != Usage::default() {
+        headers.extend(cost_headers(&Outcome::of(&refusal)));
+    }
+    refusal.headers(headers)
 }
 
 /// Which way a stream takes. Decided here and nowhere else.

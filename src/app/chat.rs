@@ -12,7 +12,7 @@ use super::render::{Form, new_id, rendered};
 use super::reply::{Outcome, Reply};
 use super::request::Head;
 use super::similar;
-use super::stored;
+use super::stored::{self, Place};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::answer::{self, Lang};
 use crate::domain::cache::{self, Partition};
@@ -73,18 +73,31 @@ pub async fn answer_chat<P: Port>(
     let plan = planned(port, alias, request, head.prefer.as_deref())?;
     // 4
     let limits = admit(port, caller, LimitClass::Chat).await?;
+    let wishes = wishes(port, head);
+    let place = stored::place(settings, caller, head, plan.alias, request, || {
+        wishes.id.clone()
+    })?;
     let reply = match plan.answerer {
-        Answerer::Builtin => builtin(port, head, request).await,
-        Answerer::Providers(candidates) => {
+        Answerer::Builtin if place.is_none() => {
+            builtin(port, head.prefers_chinese(), request, &wishes).await
+        }
+        answerer => {
+            let candidates = match answerer {
+                Answerer::Providers(candidates) => candidates,
+                Answerer::Builtin => Vec::new(),
+            };
             let mut call = call_of(port, caller, alias, request, candidates);
             call.choice = plan.choice;
             call.saved = plan.saved;
-            call.wishes = wishes(port, head);
+            call.wishes = wishes;
             call.slot = slot(settings, head, plan.alias, request);
             // 5
-            match call.look_up().await {
-                Some(hit) => Ok(hit),
-                None => similar_or_new(call, head, plan.alias, request).await,
+            match place {
+                Some(place) => in_its_place(call, head, plan.alias, request, Some(place)).await,
+                None => match call.look_up().await {
+                    Some(hit) => Ok(hit),
+                    None => similar_or_new(call, head, plan.alias, request).await,
+                },
             }
         }
     };
@@ -132,29 +145,35 @@ async fn similar_or_new<P: Port>(
     Ok(reply)
 }
 
-/// Asks the providers, here or in an object; where they all fail, the alias's last resort.
+/// Asks the providers, here or in an object.
 async fn from_providers<P: Port>(
     call: Call<P>,
     head: &Head,
     alias: &Alias,
     request: &ChatRequest,
 ) -> Result<Reply<P>, Refusal> {
-    let port = call.port.clone();
+    let settings = call.port.settings();
     let flight = call
         .slot
         .as_ref()
         .filter(|slot| slot.reads())
         .map(Slot::key);
     let flight = flight.as_ref().map(|key| key.name.as_str());
-    let place = stored::place(
-        port.settings(),
-        &call.caller,
-        head,
-        alias,
-        request,
-        flight,
-        || new_id(&port),
-    )?;
+    let place = stored::place_of_new(settings, &call.caller, head, alias, request, flight, || {
+        call.wishes.id.clone()
+    })?;
+    in_its_place(call, head, alias, request, place).await
+}
+
+/// Makes the answer where it belongs; where nobody gives one, the alias's last resort.
+async fn in_its_place<P: Port>(
+    call: Call<P>,
+    head: &Head,
+    alias: &Alias,
+    request: &ChatRequest,
+    place: Option<Place>,
+) -> Result<Reply<P>, Refusal> {
+    let port = call.port.clone();
     let stale = alias.last_resort.contains(&LastResort::Stale);
     let stale = if stale { Some(call.again()) } else { None };
     let asked = match place {
@@ -203,12 +222,20 @@ async fn last_resort<P: Port>(
                 None => None,
             },
             LastResort::Builtin if request.wants_more_than_text() => None,
-            LastResort::Builtin => builtin(port, head, request).await.ok(),
+            LastResort::Builtin => {
+                let wishes = wishes(port, head);
+                builtin(port, head.prefers_chinese(), request, &wishes)
+                    .await
+                    .ok()
+            }
         };
         if let Some(mut reply) = reply {
             // The operator must see why it came to this.
-            reply.outcome.code = Some(refusal.code);
-            reply.outcome.cause.clone_from(&refusal.cause);
+            let told = Outcome::of(&refusal);
+            reply.outcome.code = told.code;
+            reply.outcome.cause = told.cause;
+            reply.outcome.attempts = told.attempts;
+            reply.outcome.cost_micros = told.cost_micros;
             return Ok(reply.header("x-gatehouse-fallback", word_of(*resort)));
         }
     }
@@ -333,10 +360,14 @@ fn slot(settings: &Settings, head: &Head, alias: &Alias, request: &ChatRequest) 
 }
 
 /// The built-in answerer: passages of the site's own pages.
-async fn builtin<P: Port>(
+///
+/// # Errors
+/// `setup_required` without the site's search index.
+pub async fn builtin<P: Port>(
     port: &P,
-    head: &Head,
+    chinese: bool,
     request: &ChatRequest,
+    wishes: &Wishes,
 ) -> Result<Reply<P>, Refusal> {
     let index = port.site_index().await.map_err(|fault| {
         Refusal::new(Code::SetupRequired)
@@ -344,7 +375,7 @@ async fn builtin<P: Port>(
             .cause(fault.0)
     })?;
     let question = request.question();
-    let found = answer::answer(&index, &question, language_of(&question, head));
+    let found = answer::answer(&index, &question, language_of(&question, chinese));
     let usage = Usage {
         input: answer::count_tokens_estimate(&question),
         cached: 0,
@@ -359,7 +390,7 @@ async fn builtin<P: Port>(
         finish: Finish::Stop,
         usage,
     };
-    let mut reply = rendered(port, form_of(request), &answer, &pieces, true)
+    let mut reply = rendered(port, form_of(request), wishes, &answer, &pieces, true)
         .header("x-gatehouse-answerer", BUILTIN_MARK)
         .header("x-cache", "bypass");
     reply.outcome = Outcome {
@@ -375,8 +406,8 @@ async fn builtin<P: Port>(
 }
 
 /// The question's own language; for a question without letters, the caller's.
-fn language_of(question: &str, head: &Head) -> Lang {
-    if question.chars().any(char::is_alphabetic) || !head.prefers_chinese() {
+fn language_of(question: &str, chinese: bool) -> Lang {
+    if question.chars().any(char::is_alphabetic) || !chinese {
         Lang::of(question)
     } else {
         Lang::Zh

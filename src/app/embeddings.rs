@@ -13,6 +13,7 @@ use super::stored;
 use crate::base::errors::Refusal;
 use crate::domain::cache::{self, Kept, Partition};
 use crate::domain::llm::plan::{check_embeddings, find_alias};
+use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::{EmbeddingsRequest, embeddings_request};
 use crate::domain::settings::Settings;
 use crate::domain::settings::config::{CachePolicy, LimitClass, Serves};
@@ -33,6 +34,22 @@ pub async fn embeddings<P: Port, B: ByteSource>(
     check_embeddings(alias, &request)?;
     let limits = admit(port, caller, LimitClass::Embeddings).await?;
 
+    let call = RawCall {
+        alias: request.alias.clone(),
+        serves: Serves::Embeddings,
+        path: "/embeddings".to_owned(),
+        asked: Asked {
+            tokens: bytes_to_tokens(request.input_bytes),
+            ..Asked::default()
+        },
+        body: RawBody::Json(request.body.clone()),
+        wishes: wishes(head),
+    };
+    // The same key means the same answer, which an entry of the cache need not be.
+    if let Some(key) = &head.idempotency_key {
+        let reply = stored::ask_raw(port, caller, key, &call).await?;
+        return Ok(reply.headers(limits));
+    }
     let slot = slot(settings, head, alias.config.cache, &request);
     let entry = match &slot {
         Some(slot) => slot.look_up(port).await,
@@ -54,18 +71,6 @@ pub async fn embeddings<P: Port, B: ByteSource>(
         return Ok(reply.headers(limits));
     }
 
-    let call = RawCall {
-        alias: request.alias.clone(),
-        serves: Serves::Embeddings,
-        path: "/embeddings".to_owned(),
-        input_tokens: bytes_to_tokens(request.input_bytes),
-        body: RawBody::Json(request.body),
-        wishes: wishes(head),
-    };
-    if let Some(key) = &head.idempotency_key {
-        let reply = stored::ask_raw(port, caller, key, &call).await?;
-        return Ok(reply.headers(limits));
-    }
     let raw = raw::ask(port, caller, alias, &call).await?;
     let outcome = Outcome {
         cache: Some(word(slot.as_ref())),

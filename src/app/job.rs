@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::domain::llm::Protocol;
 use crate::domain::llm::plan::Candidate;
+use crate::domain::llm::raw::Asked;
+use crate::domain::settings::config::Serves;
 
 /// A call that any of its candidates can answer.
 pub struct Job {
@@ -39,9 +41,11 @@ pub enum Wants {
         /// As a stream?
         stream: bool,
     },
-    /// A body that is passed on as it is, once the function has found usage in it; `None` when it is no such body.
+    /// A body that is passed on as it is.
     Raw {
-        /// Judges a body: content type and bytes.
-        read: super::raw::Read,
+        /// The endpoint, by which it is judged and counted.
+        serves: Serves,
+        /// How large the request is.
+        asked: Asked,
     },
 }

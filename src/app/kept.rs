@@ -57,8 +57,8 @@ impl Slot {
 
     /// The slot of a call that was planned elsewhere.
     #[must_use]
-    pub const fn of(key: SlotKey) -> Self {
-        Self { key, read: false }
+    pub const fn of(key: SlotKey, read: bool) -> Self {
+        Self { key, read }
     }
 
     /// What another place needs to know.

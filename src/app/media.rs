@@ -13,6 +13,7 @@ use super::request::Head;
 use super::stored;
 use crate::base::errors::{Code, Refusal};
 use crate::domain::llm::plan::find_alias;
+use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::{invalid, missing};
 use crate::domain::settings::ActiveAlias;
 use crate::domain::settings::config::{LimitClass, Serves};
@@ -78,12 +79,26 @@ async fn json_call<P: Port, B: ByteSource>(
     let input_bytes = input.map_or(0, |value| value.to_string().len() as u64);
     let alias = find_alias(port.settings(), &name)?;
     check_size(alias, input_bytes)?;
+    if fields.get("stream").and_then(Value::as_bool) == Some(true) {
+        return Err(streamed("stream"));
+    }
+    if fields.get("stream_format").and_then(Value::as_str) == Some("sse") {
+        return Err(streamed("stream_format"));
+    }
+    let read_aloud = input.filter(|_| serves == Serves::Speech);
+    let characters = read_aloud
+        .and_then(Value::as_str)
+        .map_or(0, |text| text.chars().count() as u64);
     let call = RawCall {
         alias: name,
         serves,
         path: path.to_owned(),
+        asked: Asked {
+            tokens: bytes_to_tokens(input_bytes),
+            characters,
+            audio_bytes: 0,
+        },
         body: RawBody::Json(fields),
-        input_tokens: bytes_to_tokens(input_bytes),
         wishes: wishes(head),
     };
     answer(port, caller, head, alias, &call).await
@@ -107,21 +122,29 @@ async fn form_call<P: Port, B: ByteSource>(
             .detail("Send the form as multipart/form-data."));
     }
     let bytes = read_body(port, head, body).await?;
-    let field = model_field(&content_type, &bytes).ok_or_else(|| missing("model"))?;
-    let name = bytes
-        .get(field.clone())
-        .and_then(|name| str::from_utf8(name).ok())
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
+    let field = form_field(&content_type, &bytes, "model").ok_or_else(|| missing("model"))?;
+    let text = |field| str::from_utf8(bytes.get(field)?).ok().map(str::trim);
+    let text_of = |name| form_field(&content_type, &bytes, name).and_then(text);
+    let name = text(field.clone()).unwrap_or_default().to_owned();
     let alias = find_alias(port.settings(), &name)?;
     check_size(alias, bytes.len() as u64)?;
+    if text_of("stream").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return Err(streamed("stream"));
+    }
     let call = RawCall {
         alias: name,
         serves,
         path: path.to_owned(),
+        asked: Asked {
+            tokens: bytes_to_tokens(text_of("prompt").map_or(0, str::len) as u64),
+            characters: 0,
+            audio_bytes: if serves == Serves::Transcriptions {
+                bytes.len() as u64
+            } else {
+                0
+            },
+        },
         body: RawBody::form(&content_type, &bytes, field),
-        input_tokens: 0,
         wishes: wishes(head),
     };
     answer(port, caller, head, alias, &call).await
@@ -166,10 +189,18 @@ fn check_size(alias: &ActiveAlias, bytes: u64) -> Result<(), Refusal> {
     )))
 }
 
-/// Where the value of the form's `model` field stands (RFC 7578). Parts are found by the boundary, so that nothing inside a
+/// Images and audio come whole: a stream of theirs could be neither judged nor counted here.
+fn streamed(param: &str) -> Refusal {
+    Refusal::new(Code::UnsupportedParameter)
+        .param(param)
+        .detail("Images and audio are not streamed here; leave it out to get the whole answer.")
+}
+
+/// Where the value of a form's text field stands (RFC 7578). Parts are found by the boundary, so that nothing inside a
 /// file is taken for a field.
-fn model_field(content_type: &str, body: &[u8]) -> Option<core::ops::Range<usize>> {
+fn form_field(content_type: &str, body: &[u8], name: &str) -> Option<core::ops::Range<usize>> {
     let delimiter = format!("\r\n--{}", boundary(content_type)?);
+    let name = format!("name=\"{name}\"");
     let find = |needle: &[u8], from: usize| {
         body.get(from..)?
             .windows(needle.len())
@@ -183,7 +214,7 @@ fn model_field(content_type: &str, body: &[u8]) -> Option<core::ops::Range<usize
         let start = find(b"\r\n\r\n", part)?.saturating_add(4);
         let end = find(delimiter.as_bytes(), start.saturating_sub(2))?;
         let head = String::from_utf8_lossy(body.get(part..start)?).to_ascii_lowercase();
-        if head.contains("name=\"model\"") && !head.contains("filename") {
+        if head.contains(&name) && !head.contains("filename") {
             return Some(start..end.max(start));
         }
         part = end.saturating_add(delimiter.len());
@@ -204,12 +235,12 @@ fn boundary(content_type: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{boundary, model_field};
+    use super::{boundary, form_field};
 
     const FORM: &str = "multipart/form-data; charset=utf-8; boundary=\"b-1\"";
 
     fn model(body: &str) -> Option<&str> {
-        body.get(model_field(FORM, body.as_bytes())?)
+        body.get(form_field(FORM, body.as_bytes(), "model")?)
     }
 
     #[test]

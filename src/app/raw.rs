@@ -11,13 +11,13 @@ use super::health::Health;
 use super::job::{Job, Wants};
 use super::port::Port;
 use super::reply::{Outcome, Reply};
-use crate::base::digest::{base64url, from_base64url};
+use crate::base::digest::{base64url, from_base64url, hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::llm::Protocol;
 use crate::domain::llm::engine::{End, Plan};
-use crate::domain::llm::message::Usage;
 use crate::domain::llm::normal::event::Envelope;
 use crate::domain::llm::plan::{Candidate, Payload, plan_raw};
+use crate::domain::llm::raw::Asked;
 use crate::domain::llm::stream::delivery::{Delivery, Options};
 use crate::domain::settings::ActiveAlias;
 use crate::domain::settings::config::Serves;
@@ -33,8 +33,8 @@ pub struct RawCall {
     pub path: String,
     /// What is sent.
     pub body: RawBody,
-    /// Our count of the input.
-    pub input_tokens: u64,
+    /// How large it is.
+    pub asked: Asked,
     /// Deadlines that the caller lowered.
     pub wishes: Wishes,
 }
@@ -99,21 +99,39 @@ impl RawBody {
                 around,
             } => {
                 let boundary = content_type.split("boundary=").nth(1).unwrap_or_default();
-                let plain = |text: &str| {
+                let boundary = boundary.trim_matches('"').as_bytes();
+                let digest = |text: &str| {
                     let bytes = from_base64url(text).unwrap_or_default();
-                    String::from_utf8_lossy(&bytes).replace(boundary.trim_matches('"'), "")
+                    hex(&sha256(&without(&bytes, boundary)))
                 };
                 let mut fields = Map::new();
-                fields.insert("before".into(), plain(&around.0).into());
-                fields.insert("behind".into(), plain(&around.1).into());
+                fields.insert("before".into(), digest(&around.0).into());
+                fields.insert("behind".into(), digest(&around.1).into());
                 fields
             }
         }
     }
 }
 
-/// Judges a body: content type and bytes; `None` when it is no answer of the endpoint.
-pub type Read = fn(Option<&str>, &[u8]) -> Option<Usage>;
+/// The bytes without any occurrence of some others.
+fn without(bytes: &[u8], what: &[u8]) -> Vec<u8> {
+    let mut rest = bytes;
+    let mut kept = Vec::with_capacity(bytes.len());
+    while let Some(at) = find(rest, what) {
+        let (before, from) = rest.split_at(at);
+        kept.extend_from_slice(before);
+        rest = from.get(what.len()..).unwrap_or_default();
+    }
+    kept.extend_from_slice(rest);
+    kept
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    if what.is_empty() {
+        return None;
+    }
+    bytes.windows(what.len()).position(|window| window == what)
+}
 
 /// A raw answer.
 pub struct Raw<P: Port> {
@@ -147,7 +165,7 @@ pub async fn ask<P: Port>(
     let candidates = plan_raw(port.settings(), alias, &call.path, |model| {
         call.body.payload(model)
     })?;
-    let (wishes, read) = (&call.wishes, usage_of(call.serves));
+    let wishes = &call.wishes;
     let settings = port.settings();
     let config = Some(&alias.config);
     let health = Health::consult(port, &candidates, config, caller).await;
@@ -162,9 +180,12 @@ pub async fn ask<P: Port>(
         alias: alias.config.name.clone(),
         request_id: caller.request_id.clone(),
         schema: None,
-        wants: Wants::Raw { read },
+        wants: Wants::Raw {
+            serves: call.serves,
+            asked: call.asked,
+        },
         candidates: candidates.into(),
-        input_tokens: call.input_tokens,
+        input_tokens: call.asked.tokens,
         native: false,
         max_bytes: None,
         keep: false,
@@ -233,71 +254,6 @@ pub fn reply<P: Port>(raw: Raw<P>) -> Reply<P> {
 pub fn content_type<P: Port>(raw: &Raw<P>) -> String {
     let fallback = || "application/octet-stream".to_owned();
     raw.content_type.clone().unwrap_or_else(fallback)
-}
-
-const fn usage_of(serves: Serves) -> Read {
-    match serves {
-        Serves::Embeddings => |_, bytes| embeddings_usage(bytes),
-        Serves::Speech => |content_type, bytes| {
-            let audio = content_type.is_some_and(|t| {
-                t.starts_with("audio/") || t.starts_with("application/octet-stream")
-            });
-            (audio && !bytes.is_empty()).then(Usage::default)
-        },
-        Serves::Transcriptions => |content_type, bytes| {
-            // Plain text, SRT and VTT are asked for by `response_format`.
-            match content_type {
-                Some(t) if t.starts_with("application/json") => json_usage(bytes),
-                Some(t) if t.starts_with("text/html") => None,
-                _ => (!bytes.is_empty()).then(Usage::default),
-            }
-        },
-        _ => |_, bytes| json_usage(bytes),
-    }
-}
-
-/// An object that is no error, and the usage that it may tell.
-fn json_usage(bytes: &[u8]) -> Option<Usage> {
-    #[derive(serde::Deserialize)]
-    struct Body {
-        #[serde(default)]
-        error: Option<serde::de::IgnoredAny>,
-        #[serde(default)]
-        usage: Option<Counts>,
-    }
-    #[derive(Default, serde::Deserialize)]
-    #[serde(default)]
-    struct Counts {
-        input_tokens: u64,
-        output_tokens: u64,
-    }
-    let body: Body = serde_json::from_slice(bytes).ok()?;
-    let counts = body.usage.unwrap_or_default();
-    body.error.is_none().then_some(Usage {
-        input: counts.input_tokens,
-        output: counts.output_tokens,
-        ..Usage::default()
-    })
-}
-
-/// What a list of embeddings took; `None` when the bytes are something else.
-fn embeddings_usage(bytes: &[u8]) -> Option<Usage> {
-    #[derive(serde::Deserialize)]
-    struct List {
-        data: Vec<serde::de::IgnoredAny>,
-        #[serde(default)]
-        usage: Option<ListUsage>,
-    }
-    #[derive(serde::Deserialize)]
-    struct ListUsage {
-        #[serde(default)]
-        prompt_tokens: u64,
-    }
-    let list: List = serde_json::from_slice(bytes).ok()?;
-    (!list.data.is_empty()).then(|| Usage {
-        input: list.usage.map_or(0, |usage| usage.prompt_tokens),
-        ..Usage::default()
-    })
 }
 
 /// A raw answer is no stream of events: nothing is ever written through this.

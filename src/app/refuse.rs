@@ -34,11 +34,7 @@ pub async fn refuse<P: Port>(
     if let Some(allow) = refusal.allow {
         reply = reply.header("allow", allow);
     }
-    reply.outcome = Outcome {
-        code: Some(refusal.code),
-        cause: refusal.cause.clone(),
-        ..Outcome::default()
-    };
+    reply.outcome = Outcome::of(refusal);
     reply
 }
 
@@ -98,11 +94,15 @@ fn wait_headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
 
 /// The answer when everything else failed: no story, no settings.
 #[must_use]
-pub fn last_resort<P: Port>(code: Code, request_id: &str, cause: &str) -> Reply<P> {
+pub fn last_resort<P: Port>(head: &Head, code: Code, request_id: &str, cause: &str) -> Reply<P> {
     let refusal = Refusal::new(code).cause(cause);
-    let head = Head::default();
-    let mut reply: Reply<P> = problem(&head, &refusal, &code.entry().en, request_id);
-    reply.outcome.code = Some(code);
-    reply.outcome.cause = Some(cause.to_owned());
+    let text = language(head, code.entry());
+    let mut reply = match head.dialect() {
+        Dialect::OpenAi => json_error(Protocol::Chat, &refusal, text, request_id),
+        Dialect::Anthropic => json_error(Protocol::Messages, &refusal, text, request_id),
+        Dialect::Problem | Dialect::Page => problem(head, &refusal, text, request_id),
+    };
+    reply = reply.headers(wait_headers(&refusal));
+    reply.outcome = Outcome::of(&refusal);
     reply
 }

@@ -1,5 +1,6 @@
 //! An answer in normal form as a reply: what the cache and the built-in answerer send.
 
+use super::call::Wishes;
 use super::port::Port;
 use super::reply::Reply;
 use crate::base::digest::base64url;
@@ -10,6 +11,7 @@ use crate::domain::llm::message::Answer;
 use crate::domain::llm::normal::conversation::Part;
 use crate::domain::llm::normal::event::{Block, Delta, Envelope, Event};
 use crate::domain::llm::normal::whole::Whole;
+use crate::domain::llm::stream::delivery::full_id;
 
 /// How a caller wants its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +46,19 @@ pub fn envelope(port: &impl Port, form: Form, id: &str, estimated_input: u64) ->
 pub fn rendered<P: Port>(
     port: &P,
     form: Form,
+    wishes: &Wishes,
     answer: &Answer,
     pieces: &[String],
     builtin: bool,
 ) -> Reply<P> {
     let envelope = Envelope {
         builtin,
-        ..envelope(port, form, &new_id(port), answer.usage.input)
+        ..envelope(port, form, &wishes.id, answer.usage.input)
     };
-    if form.stream {
-        stream_head(Reply::status(200)).bytes(streamed(form.protocol, answer, pieces, envelope))
+    let reply = if form.stream {
+        let numbered = wishes.numbered;
+        let bytes = streamed(form.protocol, answer, pieces, envelope, numbered);
+        stream_head(Reply::status(200)).bytes(bytes)
     } else {
         let whole = Whole {
             id: String::new(),
@@ -63,12 +68,32 @@ pub fn rendered<P: Port>(
             stop_sequence: None,
             usage: Some(answer.usage),
         };
-        let body = dialect::write_whole(form.protocol, &whole, &envelope);
+        let mut body = dialect::write_whole(form.protocol, &whole, &envelope);
+        if wishes.numbered
+            && form.protocol == Protocol::Responses
+            && let Some(body) = body.as_object_mut()
+        {
+            body.insert("store".into(), true.into());
+        }
         Reply::json(200, body.to_string())
+    };
+    if wishes.numbered {
+        reply.header(
+            "x-gatehouse-response-id",
+            full_id(form.protocol, &wishes.id),
+        )
+    } else {
+        reply
     }
 }
 
-fn streamed(protocol: Protocol, answer: &Answer, pieces: &[String], envelope: Envelope) -> Vec<u8> {
+fn streamed(
+    protocol: Protocol,
+    answer: &Answer,
+    pieces: &[String],
+    envelope: Envelope,
+    numbered: bool,
+) -> Vec<u8> {
     let mut events = vec![
         Event::Start {
             id: String::new(),
@@ -92,7 +117,10 @@ fn streamed(protocol: Protocol, answer: &Answer, pieces: &[String], envelope: En
         writer.event(event, &mut frames);
     }
     let mut out = Vec::with_capacity(answer.text.len().saturating_mul(2));
-    for frame in frames {
+    for (number, frame) in frames.into_iter().enumerate() {
+        if numbered {
+            out.extend_from_slice(format!("id: {number}\n").as_bytes());
+        }
         write_event(&mut out, frame.event, &frame.data);
     }
     out

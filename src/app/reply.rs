@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use super::port::Port;
-use crate::base::errors::Code;
+use crate::base::errors::{Code, Refusal};
 
 /// A body.
 pub enum Body<S> {
@@ -43,6 +43,30 @@ pub struct Outcome {
     pub cost_micros: Option<u64>,
     /// Attempts at providers, retries, hedges and continuations included.
     pub attempts: Option<u32>,
+}
+
+impl Outcome {
+    /// Of a refusal, with what was spent before it.
+    #[must_use]
+    pub fn of(refusal: &Refusal) -> Self {
+        let spent = refusal.what_was_spent().cloned();
+        let known = Self {
+            code: Some(refusal.code),
+            cause: refusal.cause.clone(),
+            ..Self::default()
+        };
+        let Some(spent) = spent else { return known };
+        Self {
+            alias: Some(spent.alias),
+            target: spent.target,
+            tokens_in: Some(spent.tokens_in),
+            tokens_out: Some(spent.tokens_out),
+            tokens_estimated: spent.tokens_estimated,
+            cost_micros: spent.cost_micros,
+            attempts: Some(spent.attempts),
+            ..known
+        }
+    }
 }
 
 /// An answer.

@@ -13,6 +13,7 @@ use super::port::Port;
 use super::raw::{self, RawBody, RawCall};
 use super::reply::Reply;
 use crate::domain::cache::{self, Entry, Partition};
+use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::ChatRequest;
 use crate::domain::llm::similar::{Index, Quantised};
 use crate::domain::settings::config::{self, Alias, Serves};
@@ -48,7 +49,10 @@ pub async fn question<P: Port>(
         serves: Serves::Embeddings,
         path: "/embeddings".to_owned(),
         body: RawBody::Json(body),
-        input_tokens: bytes_to_tokens(text.len() as u64),
+        asked: Asked {
+            tokens: bytes_to_tokens(text.len() as u64),
+            ..Asked::default()
+        },
         wishes: Wishes::default(),
     };
     let raw = raw::ask(port, caller, embedder, &call).await.ok()?;

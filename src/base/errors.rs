@@ -102,6 +102,26 @@ pub struct Refusal {
 struct Extra {
     violated: Vec<String>,
     headers: Vec<(&'static str, String)>,
+    spent: Option<Spent>,
+}
+
+/// What a call took before it was refused, for the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// The alias.
+    pub alias: String,
+    /// `provider/model` that was asked last.
+    pub target: Option<String>,
+    /// Input tokens of all attempts.
+    pub tokens_in: u64,
+    /// Output tokens of all attempts.
+    pub tokens_out: u64,
+    /// Some of them are our estimate.
+    pub tokens_estimated: bool,
+    /// Millionths of a US dollar; `None` without a price.
+    pub cost_micros: Option<u64>,
+    /// Attempts at providers.
+    pub attempts: u32,
 }
 
 impl Refusal {
@@ -164,6 +184,19 @@ impl Refusal {
     #[must_use]
     pub fn response_headers(&self) -> &[(&'static str, String)] {
         self.extra.as_deref().map_or(&[], |extra| &extra.headers)
+    }
+
+    /// Notes what the call took until then.
+    #[must_use]
+    pub fn spent(mut self, spent: Spent) -> Self {
+        self.extra.get_or_insert_default().spent = Some(spent);
+        self
+    }
+
+    /// What the call took until then.
+    #[must_use]
+    pub fn what_was_spent(&self) -> Option<&Spent> {
+        self.extra.as_deref()?.spent.as_ref()
     }
 
     /// Says how long to wait.

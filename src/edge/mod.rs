@@ -20,6 +20,7 @@ use worker::{Context, Env, ScheduleContext, ScheduledEvent, console_error, event
 use crate::app::port::Port;
 use crate::app::refuse::{last_resort, refuse};
 use crate::app::reply::Reply;
+use crate::app::request::Head;
 use crate::app::{documents, serve::serve};
 use crate::base::errors::{Code, Refusal};
 use crate::base::ids::prefixed;
@@ -34,7 +35,7 @@ async fn fetch(request: Request, env: Env, ctx: Context) -> worker::Result<Respo
         Ok(world) => world,
         Err(fault) => {
             console_error!("{}", fault.0);
-            return Ok(http::response(unconfigured(&fault.0)));
+            return Ok(http::response(unconfigured(&head, &fault.0)));
         }
     };
     if world.settings().environment == Environment::Test && head.path == "/v1/test/panic" {
@@ -51,8 +52,9 @@ async fn fetch(request: Request, env: Env, ctx: Context) -> worker::Result<Respo
 }
 
 /// Without valid settings nothing can be answered but this.
-fn unconfigured(cause: &str) -> Reply<World> {
+fn unconfigured(head: &Head, cause: &str) -> Reply<World> {
     last_resort(
+        head,
         Code::SetupRequired,
         &prefixed("req", &clock::random()),
         cause,
@@ -84,7 +86,7 @@ pub async fn panicked(request: Request, env: Env) -> Result<Response, JsValue> {
     let head = http::head(&request);
     let request_id = prefixed("req", &clock::random());
     let Ok(world) = World::new(env) else {
-        return Ok(http::response(unconfigured("panic")));
+        return Ok(http::response(unconfigured(&head, "panic")));
     };
     let refusal = Refusal::new(Code::Internal);
     let reply = refuse(&world, &head, head.dialect(), &refusal, &request_id).await;

@@ -79,12 +79,14 @@ impl Stream {
         let command: Command = serde_json::from_str(&command).map_err(|e| js_error(&e))?;
         let answer = Rc::clone(&self.0);
         answer.load()?;
+        let foreign = |protocol| !answer.with(|log| log.speaks(protocol));
         let (told, body) = match command {
+            _ if command.protocol().is_some_and(foreign) => (Told::NotFound, None),
             Command::Run(run) => answer.run(*run).await?,
-            Command::Read { owner, after } => answer.read(&owner, after).await,
-            Command::Look { owner } => (answer.standing(&owner), None),
-            Command::Cancel { owner } => (answer.cancel(&owner).await, None),
-            Command::Delete { owner } => (answer.delete(&owner).await?, None),
+            Command::Read { owner, after, .. } => answer.read(&owner, after).await,
+            Command::Look { owner, .. } => (answer.standing(&owner), None),
+            Command::Cancel { owner, .. } => (answer.cancel(&owner).await, None),
+            Command::Delete { owner, .. } => (answer.delete(&owner).await?, None),
         };
         let told = serde_json::to_string(&told).map_err(|e| js_error(&e))?;
         let reply = Array::of1(&JsValue::from_str(&told));
@@ -287,12 +289,7 @@ impl Answer {
                 } else {
                     Status::Failed
                 };
-                let outcome = Outcome {
-                    code: Some(refusal.code),
-                    cause: refusal.cause,
-                    ..Outcome::default()
-                };
-                (status, outcome)
+                (status, Outcome::of(&refusal))
             }
         };
         self.over(status, ttl);

@@ -98,6 +98,8 @@ pub struct Checker {
     late_ticks: bool,
     attempts: Vec<Attempt>,
     targets: Vec<Known>,
+    /// Targets that a caller did not want to wait for.
+    hurried: Vec<TargetId>,
     failures: Vec<(Failure, TargetId)>,
     too_small: Option<u64>,
     broke: Option<Break>,
@@ -119,6 +121,7 @@ impl Checker {
             began,
             late_ticks,
             attempts: Vec::new(),
+            hurried: Vec::new(),
             failures: Vec::new(),
             too_small: None,
             broke: None,
@@ -400,6 +403,15 @@ impl Checker {
                 assert!(now >= deadline, "aborted before its first-token deadline");
                 self.seen.note("first-token deadline");
                 self.failed(now, attempt, Failure::new(K::FirstToken));
+                let (target, started) = {
+                    let of = &self.attempts[attempt as usize];
+                    (of.target, of.started)
+                };
+                let own = self.adapted(target, self.plan.deadlines.own_first_token);
+                if now < started.plus(own) {
+                    self.seen.note("a caller in a hurry");
+                    self.hurried.push(target);
+                }
             }
             Booked::Broken if !total => {
                 assert!(now >= deadline, "aborted before its idle deadline");
@@ -720,6 +732,11 @@ impl Checker {
             .filter(|(f, _)| FAULTS.contains(&f.kind))
             .map(|(f, target)| (*target, f.wait, f.kind == K::Auth))
             .collect();
+        // Nobody is to blame for a caller in a hurry.
+        for target in &self.hurried {
+            let at = expected.iter().position(|e| *e == (*target, None, false));
+            expected.swap_remove(at.expect("a failure without a wish"));
+        }
         let reported = |a: &Attempt| {
             let target = a.target;
             let health = a.reports.iter().find_map(|h| match h {
@@ -751,8 +768,12 @@ impl Checker {
     }
 
     fn first_token(&self, target: TargetId) -> Millis {
+        self.adapted(target, self.plan.deadlines.first_token)
+    }
+
+    fn adapted(&self, target: TargetId, configured: Millis) -> Millis {
         let deadlines = self.plan.deadlines;
-        let configured = deadlines.first_token.0;
+        let configured = configured.0;
         let p95 = self.plan.targets[target].p95_first_token;
         match (deadlines.adaptive_floor, p95) {
             (Some(floor), Some(p95)) if p95.0 * 3 > floor.0 => Millis((p95.0 * 3).min(configured)),

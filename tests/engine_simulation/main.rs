@@ -67,6 +67,7 @@ fn plan(random: &mut Random) -> Plan {
     let count = random.between(1, 4);
     let targets = (0..count).map(|_| target(random)).collect();
     let base = random.between(1, 1000);
+    let first_token = random.between(50, 15_000);
     Plan {
         targets,
         retry: Retry {
@@ -78,7 +79,9 @@ fn plan(random: &mut Random) -> Plan {
             max_retry_after: Millis(random.pick(&[0, 1_000, 10_000, 60_000, 60_000])),
         },
         deadlines: Deadlines {
-            first_token: Millis(random.between(50, 15_000)),
+            first_token: Millis(first_token),
+            // A third of the callers is less patient than the alias.
+            own_first_token: Millis(first_token + random.pick(&[0, 0, 4_000])),
             adaptive_floor: random
                 .chance(40)
                 .then(|| Millis(random.between(10, 20_000))),

@@ -32,6 +32,7 @@ pub fn plan(targets: usize) -> Plan {
         },
         deadlines: Deadlines {
             first_token: Millis(15_000),
+            own_first_token: Millis(15_000),
             adaptive_floor: None,
             idle: Millis(10_000),
             total: Millis(120_000),
@@ -188,6 +189,30 @@ fn s06_silence_ends_with_the_first_token_deadline() {
     let told = tell(plan(1), &[&[Behaviour::Silent]]);
     assert_eq!(failed_with(&told), FailureKind::FirstToken);
     assert!(told.took <= 30_000 + 15_000);
+}
+
+#[test]
+fn a_target_is_not_blamed_for_a_caller_in_a_hurry() {
+    let mut hurried = plan(1);
+    hurried.deadlines.first_token = Millis(100);
+    let told = tell(hurried.clone(), &[&[ANSWER]]);
+    assert_eq!(failed_with(&told), FailureKind::FirstToken);
+    assert!(
+        told.reports
+            .iter()
+            .all(|(_, health)| *health == Health::Neutral),
+        "{:?}",
+        told.reports
+    );
+    // Where the alias itself would have given up by then, it is the target's fault.
+    hurried.targets[PRIMARY].p95_first_token = Some(Millis(10));
+    hurried.deadlines.adaptive_floor = Some(Millis(100));
+    let told = tell(hurried, &[&[ANSWER]]);
+    assert!(
+        told.reports
+            .iter()
+            .all(|(_, health)| matches!(health, Health::Failure { .. }))
+    );
 }
 
 #[test]

@@ -108,15 +108,17 @@ impl Answer {
 pub async fn open(port: &FakePort, answer: Rc<Answer>, command: &str) -> StoredReply<FakeStream> {
     let command: Command = serde_json::from_str(command).expect("a command");
     let now = port.now();
+    let foreign = |protocol| !answer.with(|log| log.speaks(protocol));
     let (told, stream) = match command {
+        _ if command.protocol().is_some_and(foreign) => (Told::NotFound, None),
         Command::Run(run) => self::run(port, &answer, *run).await,
-        Command::Read { owner, after } if answer.with(|log| log.is_stream()) => {
+        Command::Read { owner, after, .. } if answer.with(|log| log.is_stream()) => {
             head(port, &answer, &owner, after).await
         }
         Command::Read { .. } => (Told::NotFound, None),
-        Command::Look { owner } => (answer.standing(now, &owner), None),
-        Command::Cancel { owner } => (cancel(port, &answer, &owner).await, None),
-        Command::Delete { owner } => match cancel(port, &answer, &owner).await {
+        Command::Look { owner, .. } => (answer.standing(now, &owner), None),
+        Command::Cancel { owner, .. } => (cancel(port, &answer, &owner).await, None),
+        Command::Delete { owner, .. } => match cancel(port, &answer, &owner).await {
             Told::NotFound => (Told::NotFound, None),
             _ => {
                 answer.log.take();

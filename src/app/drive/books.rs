@@ -5,12 +5,15 @@ use crate::app::attempt::usage_of;
 use crate::app::port::Port;
 use crate::domain::llm::engine::{AttemptId, Booked, TargetId};
 use crate::domain::llm::message::Usage;
+use crate::domain::llm::plan::Candidate;
 use crate::domain::llm::price::Micros;
 use crate::domain::llm::stream::inlet::Inlet;
 
 /// What one attempt took.
 #[derive(Clone, Debug)]
 pub struct Book {
+    /// Which attempt.
+    pub attempt: AttemptId,
     /// Which target.
     pub target: TargetId,
     /// How it ended.
@@ -36,19 +39,18 @@ impl<P: Port> Drive<P> {
     /// What all attempts took so far.
     #[must_use]
     pub fn total(&self) -> Total {
-        let usage = self
-            .books
-            .iter()
-            .fold(Usage::default(), |sum, book| sum.plus(book.usage));
-        let cost = self
-            .books
-            .iter()
-            .filter_map(|book| book.cost)
-            .reduce(Micros::plus);
+        self.total_without(None)
+    }
+
+    fn total_without(&self, attempt: Option<AttemptId>) -> Total {
+        let books = || {
+            let counts = move |book: &&Book| Some(book.attempt) != attempt;
+            self.books.iter().filter(counts)
+        };
         Total {
             attempts: self.engine_attempts(),
-            usage,
-            cost,
+            usage: books().fold(Usage::default(), |sum, book| sum.plus(book.usage)),
+            cost: books().filter_map(|book| book.cost).reduce(Micros::plus),
         }
     }
 
@@ -64,9 +66,10 @@ impl<P: Port> Drive<P> {
         trailer(self.target_name().as_deref(), &total)
     }
 
-    /// The same for a relay, whose last attempt is not booked yet when its end is written.
+    /// The same for a relay, whose last attempt may not be booked yet when its end is written.
     pub fn trailer_of_relay(&self) -> impl FnOnce(&Inlet) -> Vec<u8> + 'static {
-        let (before, name) = (self.total(), self.target_name());
+        let before = self.total_without(self.committed);
+        let name = self.target_name();
         let (port, input_tokens) = (self.port.clone(), self.job.input_tokens);
         let candidate = self
             .target()
@@ -95,6 +98,13 @@ impl<P: Port> Drive<P> {
         }
     }
 
+    /// The target that was asked last.
+    #[must_use]
+    pub fn last_target(&self) -> Option<String> {
+        let target = self.books.last()?.target;
+        self.job.candidates.get(target).map(Candidate::name)
+    }
+
     fn target_name(&self) -> Option<String> {
         let candidate = self.job.candidates.get(self.target()?)?;
         Some(candidate.name())
@@ -119,21 +129,19 @@ impl<P: Port> Drive<P> {
         }
         attempt.booked = true;
         attempt.pending = None;
-        let usage = attempt.usage(input_tokens);
+        let consumed = attempt.consumed(input_tokens);
         let target = attempt.target;
         let cost = self.job.candidates.get(target).and_then(|candidate| {
-            self.port.settings().cost(
-                &candidate.provider_name,
-                &candidate.model,
-                &usage.into(),
-                now,
-            )
+            self.port
+                .settings()
+                .cost(&candidate.provider_name, &candidate.model, &consumed, now)
         });
         self.health.release(target, id);
         self.books.push(Book {
+            attempt: id,
             target,
             outcome,
-            usage,
+            usage: consumed.usage,
             cost,
         });
     }

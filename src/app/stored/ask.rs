@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::command::own_header;
 use super::command::{ChatWork, Command, Run, Standing, Told, Work};
 use super::place::{Place, digest_of, keyed, owner};
 use crate::app::call::{Call, Wishes};
@@ -52,6 +53,8 @@ pub async fn ask<P: Port>(
         network: call.caller.network.clone(),
         client: call.caller.client.clone(),
         slot: call.slot.as_ref().map(Slot::key),
+        look_up: place.look_up && call.slot.as_ref().is_some_and(Slot::reads),
+        chinese: head.prefers_chinese(),
     }));
     let run = Run {
         begin,
@@ -101,7 +104,7 @@ pub async fn ask_raw<P: Port>(
     let run = Run {
         begin,
         background: false,
-        work: Work::Raw(call.clone()),
+        work: Work::Raw(Box::new(call.clone())),
     };
     let (told, body) = tell(port, &id, &Command::Run(Box::new(run))).await?;
     let mut reply = made(false, told, body)?;
@@ -161,7 +164,7 @@ fn reply_of<P: Port>(stream: bool, head: &log::Head, body: Option<P::Stream>) ->
             .header("cache-control", "no-store")
     };
     for (name, value) in &head.headers {
-        if let Some(name) = OWN_HEADERS.into_iter().find(|own| own == name) {
+        if let Some(name) = own_header(name) {
             reply = reply.header(name, value.clone());
         }
     }
@@ -170,20 +173,6 @@ fn reply_of<P: Port>(stream: bool, head: &log::Head, body: Option<P::Stream>) ->
     }
     reply
 }
-
-/// Headers that belong to an answer itself and are kept with it.
-const OWN_HEADERS: [&str; 10] = [
-    "x-cache",
-    "x-gatehouse-attempts",
-    "x-gatehouse-target",
-    "x-gatehouse-dropped",
-    "x-gatehouse-choice",
-    "x-gatehouse-saved",
-    "x-gatehouse-response-id",
-    "x-gatehouse-tokens-in",
-    "x-gatehouse-tokens-out",
-    "x-gatehouse-cost-usd",
-];
 
 /// `GET` of an answer: whole, or as a stream from behind an event.
 ///
@@ -200,13 +189,22 @@ pub async fn get<P: Port>(
     let owner = owner(caller);
     if head.query_value("stream").as_deref() == Some("true") {
         let after = after(head)?;
-        let (told, stream) = tell(port, bare, &Command::Read { owner, after }).await?;
+        let (told, stream) = tell(
+            port,
+            bare,
+            &Command::Read {
+                owner,
+                protocol,
+                after,
+            },
+        )
+        .await?;
         return match told {
             Told::Head { head, .. } => Ok(reply_of(true, &head, stream)),
             other => Err(refusal_of(other)),
         };
     }
-    let (told, _) = tell(port, bare, &Command::Look { owner }).await?;
+    let (told, _) = tell(port, bare, &Command::Look { owner, protocol }).await?;
     match told {
         Told::Standing(standing) => {
             let body = standing::body(protocol, bare, &standing)?;
@@ -245,7 +243,10 @@ pub async fn cancel<P: Port>(
 ) -> Result<Reply<P>, Refusal> {
     let bare = bare_id(protocol, id)?;
     let owner = owner(caller);
-    match tell(port, bare, &Command::Cancel { owner }).await?.0 {
+    match tell(port, bare, &Command::Cancel { owner, protocol })
+        .await?
+        .0
+    {
         Told::Standing(standing) => {
             let body = standing::body(protocol, bare, &standing)?;
             Ok(Reply::json(200, body.to_string()))
@@ -266,10 +267,20 @@ pub async fn delete<P: Port>(
 ) -> Result<Reply<P>, Refusal> {
     let bare = bare_id(protocol, id)?;
     let owner = owner(caller);
-    match tell(port, bare, &Command::Delete { owner }).await?.0 {
+    match tell(port, bare, &Command::Delete { owner, protocol })
+        .await?
+        .0
+    {
         Told::Done => Ok(Reply::json(
             200,
-            json!({"id": id, "object": "response", "deleted": true}).to_string(),
+            match protocol {
+                Protocol::Chat => {
+                    json!({"id": id, "object": "chat.completion.deleted", "deleted": true})
+                }
+                Protocol::Responses => json!({"id": id, "object": "response", "deleted": true}),
+                Protocol::Messages => json!({"id": id, "type": "message_deleted"}),
+            }
+            .to_string(),
         )),
         other => Err(refusal_of(other)),
     }
@@ -287,7 +298,10 @@ pub async fn look<P: Port>(
 ) -> Result<Box<Standing>, Refusal> {
     let bare = bare_id(protocol, id)?;
     let owner = owner(caller);
-    match tell(port, bare, &Command::Look { owner }).await?.0 {
+    match tell(port, bare, &Command::Look { owner, protocol })
+        .await?
+        .0
+    {
         Told::Standing(standing) => Ok(standing),
         other => Err(refusal_of(other)),
     }

@@ -21,6 +21,8 @@ pub enum Command {
     Read {
         /// Who asks.
         owner: String,
+        /// In which protocol its id is written.
+        protocol: Protocol,
         /// From behind the event of that number.
         after: Option<u64>,
     },
@@ -28,17 +30,37 @@ pub enum Command {
     Look {
         /// Who asks.
         owner: String,
+        /// In which protocol its id is written.
+        protocol: Protocol,
     },
     /// Stop an answer.
     Cancel {
         /// Who asks.
         owner: String,
+        /// In which protocol its id is written.
+        protocol: Protocol,
     },
     /// Forget an answer.
     Delete {
         /// Who asks.
         owner: String,
+        /// In which protocol its id is written.
+        protocol: Protocol,
     },
+}
+
+impl Command {
+    /// The protocol in which an answer's id is written, where one is asked for by its id.
+    #[must_use]
+    pub const fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Self::Run(_) => None,
+            Self::Read { protocol, .. }
+            | Self::Look { protocol, .. }
+            | Self::Cancel { protocol, .. }
+            | Self::Delete { protocol, .. } => Some(*protocol),
+        }
+    }
 }
 
 /// A call that wants to be made.
@@ -59,7 +81,7 @@ pub enum Work {
     /// A chat call.
     Chat(Box<ChatWork>),
     /// A call whose answer is passed on.
-    Raw(RawCall),
+    Raw(Box<RawCall>),
 }
 
 /// A chat call.
@@ -79,6 +101,10 @@ pub struct ChatWork {
     pub client: String,
     /// Where the answer is kept, if it may be.
     pub slot: Option<SlotKey>,
+    /// An answer that is kept there will do.
+    pub look_up: bool,
+    /// Does the caller prefer Chinese? For the built-in answerer.
+    pub chinese: bool,
 }
 
 /// What the object answers, beside a stream.
@@ -127,25 +153,21 @@ pub struct Refused {
     param: Option<String>,
     wait: Option<Millis>,
     cause: Option<String>,
-    attempts: Option<String>,
+    headers: Vec<(String, String)>,
 }
 
 impl Refused {
     /// Of a refusal.
     #[must_use]
     pub fn of(refusal: &Refusal) -> Self {
-        let attempts = refusal
-            .response_headers()
-            .iter()
-            .find(|(name, _)| *name == "x-gatehouse-attempts")
-            .map(|(_, value)| value.clone());
+        let headers = refusal.response_headers().iter();
         Self {
             code: refusal.code.entry().code.to_owned(),
             detail: refusal.detail.clone(),
             param: refusal.param.clone(),
             wait: refusal.wait,
             cause: refusal.cause.clone(),
-            attempts,
+            headers: headers.map(|(n, v)| ((*n).to_owned(), v.clone())).collect(),
         }
     }
 
@@ -157,9 +179,30 @@ impl Refused {
         refusal.param = self.param;
         refusal.wait = self.wait;
         refusal.cause = self.cause;
-        match self.attempts {
-            Some(attempts) => refusal.headers([("x-gatehouse-attempts", attempts)]),
-            None => refusal,
-        }
+        let headers = self.headers.into_iter();
+        refusal.headers(headers.filter_map(|(name, value)| Some((own_header(&name)?, value))))
     }
+}
+
+/// Headers that belong to an answer itself and are kept with it.
+const OWN_HEADERS: [&str; 14] = [
+    "x-cache",
+    "age",
+    "x-should-retry",
+    "x-gatehouse-answerer",
+    "x-gatehouse-attempts",
+    "x-gatehouse-target",
+    "x-gatehouse-dropped",
+    "x-gatehouse-choice",
+    "x-gatehouse-saved",
+    "x-gatehouse-response-id",
+    "x-gatehouse-tokens-in",
+    "x-gatehouse-tokens-out",
+    "x-gatehouse-tokens-estimated",
+    "x-gatehouse-cost-usd",
+];
+
+/// A name that is one of ours.
+pub(super) fn own_header(name: &str) -> Option<&'static str> {
+    OWN_HEADERS.into_iter().find(|own| *own == name)
 }

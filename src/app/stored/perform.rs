@@ -2,17 +2,17 @@
 
 use super::command::{ChatWork, Run, Work};
 use crate::app::call::{Begun, Call, refused};
-use crate::app::chat::{call_of, planned};
+use crate::app::chat::{builtin, call_of, planned};
 use crate::app::drive::{Sink, Stopped};
 use crate::app::gate::Caller;
 use crate::app::kept::Slot;
 use crate::app::port::Port;
 use crate::app::raw::{self, RawCall};
-use crate::app::reply::Outcome;
-use crate::base::errors::{Code, Refusal};
+use crate::app::reply::{Body, Outcome, Reply};
+use crate::base::errors::Refusal;
 use crate::domain::identity::Principal;
 use crate::domain::llm::plan::{Answerer, find_alias};
-use crate::domain::llm::request::chat_request;
+use crate::domain::llm::request::{ChatRequest, chat_request};
 use crate::domain::llm::stream::log;
 
 /// What the object's shell does for a call that runs in it.
@@ -49,9 +49,18 @@ async fn perform_chat<P: Port, S: Stage + Clone + 'static>(
     stage: S,
 ) -> Ended {
     let call = match prepare(port, work, request_id) {
-        Ok(call) => call,
+        Ok(Prepared::Providers(call)) => call,
+        Ok(Prepared::Builtin(request)) => {
+            return match builtin(port, work.chinese, &request, &work.wishes).await {
+                Ok(reply) => at_once(reply, &stage),
+                Err(refusal) => Ended::Refused(refusal),
+            };
+        }
         Err(refusal) => return Ended::Refused(refusal),
     };
+    if let Some(kept) = call.look_up().await {
+        return at_once(kept, &stage);
+    }
     match call.begin(true, Some(stage.stopped())).await {
         Begun::Failed(refusal, drive) => Ended::Refused(refused(refusal, drive).await),
         Begun::Committed(mut drive) => {
@@ -125,14 +134,33 @@ async fn perform_raw<P: Port, S: Stage>(
     }
 }
 
+/// An answer of which all is there.
+fn at_once<P: Port>(reply: Reply<P>, stage: &impl Stage) -> Ended {
+    let headers = reply.headers.into_iter();
+    stage.head(log::Head {
+        status: reply.status,
+        headers: headers.map(|(n, v)| (n.to_owned(), v)).collect(),
+    });
+    if let Body::Bytes(bytes) = reply.body {
+        stage.write(bytes);
+    }
+    Ended::Over(reply.outcome)
+}
+
+/// Who answers a call.
+enum Prepared<P: Port> {
+    Providers(Box<Call<P>>),
+    Builtin(Box<ChatRequest>),
+}
+
 /// The call as it was planned on the worker's side.
-fn prepare<P: Port>(port: &P, work: &ChatWork, request_id: String) -> Result<Call<P>, Refusal> {
+fn prepare<P: Port>(port: &P, work: &ChatWork, request_id: String) -> Result<Prepared<P>, Refusal> {
     let request = chat_request(work.body.clone(), work.protocol)?;
     let settings = port.settings();
     let alias = find_alias(settings, &request.alias)?;
     let plan = planned(port, alias, &request, work.prefer.as_deref())?;
     let Answerer::Providers(candidates) = plan.answerer else {
-        return Err(Refusal::new(Code::ProviderNotConfigured));
+        return Ok(Prepared::Builtin(Box::new(request)));
     };
     let caller = Caller {
         principal: Principal::Anonymous,
@@ -144,6 +172,7 @@ fn prepare<P: Port>(port: &P, work: &ChatWork, request_id: String) -> Result<Cal
     call.choice = plan.choice;
     call.saved = plan.saved;
     call.wishes = work.wishes.clone();
-    call.slot = work.slot.clone().map(Slot::of);
-    Ok(call)
+    let slot = work.slot.clone();
+    call.slot = slot.map(|key| Slot::of(key, work.look_up));
+    Ok(Prepared::Providers(Box::new(call)))
 }

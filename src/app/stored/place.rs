@@ -31,6 +31,8 @@ pub struct Place {
     pub request: Option<String>,
     /// Answer at once.
     pub background: bool,
+    /// Look into the cache there: nobody has done so yet.
+    pub look_up: bool,
 }
 
 /// The part of the callers in which a key stands for one thing.
@@ -100,7 +102,8 @@ pub fn keyed(
     )
 }
 
-/// Decides whether a chat call runs in an object.
+/// The place of a call that has a key, or whose answer is stored: all that becomes of it happens in its object, an answer
+/// from the cache included.
 ///
 /// # Errors
 /// A bad key.
@@ -110,13 +113,9 @@ pub fn place(
     head: &Head,
     alias: &Alias,
     request: &ChatRequest,
-    flight: Option<&str>,
     new_id: impl Fn() -> String,
 ) -> Result<Option<Place>, Refusal> {
     let streams = &settings.config.streams;
-    let grace = Some(Millis::from_secs(streams.grace_seconds));
-    let ttl = Millis::from_secs(streams.ttl_seconds);
-    let resumable = request.stream && (alias.resumable || head.resumable);
     let flag = |name: &str| request.body.get(name).and_then(Value::as_bool);
     let stored = request.protocol == Protocol::Responses
         && alias.store_responses
@@ -136,28 +135,62 @@ pub fn place(
             numbered: request.stream || stored,
             request: kept,
             background,
+            look_up: true,
         }));
     }
-    if resumable || stored {
+    let grace = Millis::from_secs(streams.grace_seconds);
+    Ok(stored.then(|| Place {
+        id: new_id(),
+        owner: owner(caller),
+        ttl: Millis::from_secs(streams.ttl_seconds),
+        grace: (!background).then_some(grace),
+        numbered: true,
+        request: kept,
+        background,
+        look_up: true,
+    }))
+}
+
+/// The place of a call that providers must answer: an object for a stream that can be read again, or for what several
+/// callers ask at the same time.
+///
+/// # Errors
+/// `setup_required` without a `MASTER_KEY`.
+pub fn place_of_new(
+    settings: &Settings,
+    caller: &Caller,
+    head: &Head,
+    alias: &Alias,
+    request: &ChatRequest,
+    flight: Option<&str>,
+    new_id: impl Fn() -> String,
+) -> Result<Option<Place>, Refusal> {
+    let streams = &settings.config.streams;
+    if request.stream && (alias.resumable || head.resumable) {
         return Ok(Some(Place {
             id: new_id(),
             owner: owner(caller),
-            ttl,
-            grace: if background { None } else { grace },
+            ttl: Millis::from_secs(streams.ttl_seconds),
+            grace: Some(Millis::from_secs(streams.grace_seconds)),
             numbered: true,
-            request: kept,
-            background,
+            request: None,
+            background: false,
+            look_up: false,
         }));
     }
     let Some(key) = flight else { return Ok(None) };
-    let form = format!(
-        "{}/{}/{}",
+    // Only who wants the same in the same way is carried along: nobody gets another one's deadline or trailer.
+    let form = json!([
         request.protocol.name(),
         request.stream,
-        request.include_usage
-    );
+        request.include_usage,
+        head.trailer,
+        head.first_token_ms,
+        head.total_ms,
+        head.prefer,
+    ]);
     Ok(Some(Place {
-        id: object_id(settings, "flight/v1", &[key, &form])?,
+        id: object_id(settings, "flight/v2", &[key, &form.to_string()])?,
         owner: log::FLIGHT.to_owned(),
         // The cache takes over from here.
         ttl: FLIGHT_TTL,
@@ -165,6 +198,7 @@ pub fn place(
         numbered: false,
         request: None,
         background: false,
+        look_up: false,
     }))
 }
 

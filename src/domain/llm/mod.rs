@@ -9,6 +9,7 @@ pub mod message;
 pub mod normal;
 pub mod plan;
 pub mod price;
+pub mod raw;
 pub mod render;
 pub mod request;
 pub mod schema;

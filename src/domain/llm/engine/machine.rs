@@ -242,9 +242,14 @@ impl Engine {
 
     /// An attempt, no longer running, failed before its first token.
     fn failed(&mut self, run: Run, failure: Failure, actions: &mut Vec<Action>) {
+        self.failed_as(run, failure, failure.health(), actions);
+    }
+
+    /// The same, with what the target's breaker learns of it.
+    fn failed_as(&mut self, run: Run, failure: Failure, health: Health, actions: &mut Vec<Action>) {
         let (attempt, outcome) = (run.attempt, Booked::Failed);
         actions.push(Action::Book { attempt, outcome });
-        report(run.target, failure.health(), actions);
+        report(run.target, health, actions);
         self.chain.failed(
             self.now,
             run.target,

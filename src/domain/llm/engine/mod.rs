@@ -90,6 +90,9 @@ pub struct Retry {
 pub struct Deadlines {
     /// From the start of an attempt to its first real output.
     pub first_token: Millis,
+    /// The same as the alias has it. A caller may be less patient; what comes later than the caller wanted, but not later
+    /// than this, is no fault of the target.
+    pub own_first_token: Millis,
     /// Lower `first_token` to three times the target's recent p95, but not below this; `None`: do not adapt.
     pub adaptive_floor: Option<Millis>,
     /// Between two pieces, once output has begun.

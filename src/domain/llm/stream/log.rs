@@ -328,6 +328,13 @@ impl Log {
         self.meta.as_ref().is_some_and(|meta| meta.stream)
     }
 
+    /// Was it asked for in that protocol?
+    #[must_use]
+    pub fn speaks(&self, protocol: Protocol) -> bool {
+        let meta = self.meta.as_ref();
+        meta.is_some_and(|meta| meta.protocol == protocol)
+    }
+
     /// When it began.
     #[must_use]
     pub fn created(&self) -> Millis {

@@ -22,7 +22,13 @@ impl Engine {
             if run.committed.is_some() {
                 self.broken(run, Break::Stalled, true, actions);
             } else {
-                self.failed(run, Failure::new(FailureKind::FirstToken), actions);
+                let failure = Failure::new(FailureKind::FirstToken);
+                let health = if self.is_late(&run) {
+                    failure.health()
+                } else {
+                    Health::Neutral
+                };
+                self.failed_as(run, failure, health, actions);
             }
         }
         if let Some((target, until)) = self.pause
@@ -79,8 +85,19 @@ impl Engine {
         }
     }
 
-    /// The first-token deadline of a target: as configured, or lower where its recent p95 allows.
+    /// Does a missing first token say something about the target? Not when only the caller was in a hurry.
+    fn is_late(&self, run: &Run) -> bool {
+        let own = self.adapted(run.target, self.plan.deadlines.own_first_token);
+        run.started.plus(own) <= self.now
+    }
+
+    /// The first-token deadline of a target.
     fn first_token(&self, target: TargetId) -> Millis {
+        self.adapted(target, self.plan.deadlines.first_token)
+    }
+
+    /// As configured, or lower where the target's recent p95 allows.
+    fn adapted(&self, target: TargetId, configured: Millis) -> Millis {
         let deadlines = &self.plan.deadlines;
         let p95 = self
             .plan
@@ -90,8 +107,8 @@ impl Engine {
         match (deadlines.adaptive_floor, p95) {
             (Some(floor), Some(p95)) => Millis(p95.0.saturating_mul(ADAPTIVE_FACTOR))
                 .max(floor)
-                .min(deadlines.first_token),
-            _ => deadlines.first_token,
+                .min(configured),
+            _ => configured,
         }
     }
 
