@@ -51,7 +51,8 @@ pub async fn ask<P: Port, B: ByteSource>(
         return Err(Refusal::new(Code::UnsupportedMediaType)
             .detail("Send the form as application/x-www-form-urlencoded."));
     }
-    let bytes = read_body(port, head, body).await?;
+    let cap = port.settings().config.server.max_body_bytes;
+    let bytes = read_body(head, body, cap).await?;
     let text = str::from_utf8(&bytes).map_err(|_| Refusal::new(Code::InvalidEncoding))?;
     let value = |name: &str| {
         let found = form_pairs(text).find(|(key, _)| key == name);

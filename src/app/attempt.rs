@@ -10,6 +10,7 @@ use crate::domain::llm::dialect::{self, Invalid};
 use crate::domain::llm::engine::failure::{Break, Failure, FailureKind};
 use crate::domain::llm::engine::{AttemptId, Input, Mode, TargetId};
 use crate::domain::llm::message::{Finish, Usage};
+use crate::domain::llm::normal::conversation::Part;
 use crate::domain::llm::normal::event::Failed;
 use crate::domain::llm::normal::whole::Whole;
 use crate::domain::llm::price::Consumed;
@@ -484,8 +485,11 @@ fn unusable(job: &Job, whole: &Whole, stream: bool) -> Option<&'static str> {
         return Some("not an event stream");
     }
     let unfit = |schema| schema::fault(schema, &whole.text()).is_some();
+    // A tool call, a refusal and an answer that the ceiling cut are no structured output.
+    let text_only = |part: &Part| matches!(part, Part::Text { .. } | Part::Reasoning(_));
+    let structured = whole.finish == Some(Finish::Stop) && whole.parts.iter().all(text_only);
     not_an_answer(whole).or_else(|| {
-        let unfit = job.schema.as_ref().is_some_and(unfit);
+        let unfit = structured && job.schema.as_ref().is_some_and(unfit);
         unfit.then_some("the answer does not follow the schema")
     })
 }

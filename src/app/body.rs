@@ -26,20 +26,20 @@ pub async fn json_body<P: Port, B: ByteSource>(
             Refusal::new(Code::UnsupportedMediaType).detail("Send content-type: application/json.")
         );
     }
-    let bytes = read_body(port, head, body).await?;
+    let cap = port.settings().config.server.max_body_bytes;
+    let bytes = read_body(head, body, cap).await?;
     parse_object(&bytes, Limits::default()).map_err(json_refusal)
 }
 
-/// Reads a body of at most `[server] max_body_bytes`, without content coding.
+/// Reads a body of at most `cap` bytes, without content coding.
 ///
 /// # Errors
 /// `unsupported_media_type`, `payload_too_large`, `incomplete_body`.
-pub async fn read_body<P: Port, B: ByteSource>(
-    port: &P,
+pub async fn read_body<B: ByteSource>(
     head: &Head,
     body: &mut B,
+    cap: u64,
 ) -> Result<Vec<u8>, Refusal> {
-    let cap = port.settings().config.server.max_body_bytes;
     let too_large =
         || Refusal::new(Code::PayloadTooLarge).detail(format!("At most {cap} bytes are accepted."));
     if head

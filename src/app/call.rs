@@ -122,7 +122,9 @@ impl<P: Port> Call<P> {
         let pieces = split_for_stream(&answer.text);
         let mut reply = rendered(&self.port, self.form, &self.wishes, answer, &pieces, false)
             .header("x-cache", word)
-            .header("age", age.secs().to_string());
+            .header("age", age.secs().to_string())
+            .header("x-gatehouse-target", entry.target.clone())
+            .header("x-gatehouse-attempts", "0");
         reply.outcome = Outcome {
             alias: Some(self.alias.clone()),
             target: Some(entry.target.clone()),
@@ -391,7 +393,7 @@ impl<P: Port> Call<P> {
         if let Some(candidate) = candidate {
             headers.push(("x-gatehouse-target", candidate.name()));
             if !candidate.dropped.is_empty() {
-                headers.push(("x-gatehouse-dropped", candidate.dropped.join(", ")));
+                headers.push(("x-gatehouse-dropped", listed(&candidate.dropped)));
             }
         }
         if let Some(choice) = &self.choice {
@@ -555,6 +557,22 @@ fn plain(whole: &Whole) -> Option<Answer> {
         finish: Finish::Stop,
         usage: whole.usage.unwrap_or_default(),
     })
+}
+
+/// Most names that a header tells, and their longest.
+const MAX_LISTED: usize = 30;
+const MAX_NAME_CHARS: usize = 100;
+
+/// Names of parameters in a header: they may be the caller's own invention.
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(MAX_LISTED);
+    let mut list: Vec<String> = shown
+        .map(|name| name.chars().take(MAX_NAME_CHARS).collect())
+        .collect();
+    if let Some(more) = names.len().checked_sub(MAX_LISTED).filter(|more| *more > 0) {
+        list.push(format!("and {more} more"));
+    }
+    list.join(", ")
 }
 
 /// Counts and cost, for replies that are not streamed.

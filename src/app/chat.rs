@@ -132,10 +132,11 @@ async fn similar_or_new<P: Port>(
     let before = reply.after.take();
     let known = reply.outcome.clone();
     reply.after = Some(Box::pin(async move {
-        let outcome = match before {
+        let mut outcome = match before {
             Some(before) => before.await,
             None => known,
         };
+        question.book(&mut outcome);
         if outcome.code.is_none() {
             let ttl = port.settings().config.cache.ttl_seconds;
             question.remember(&port, &key.name, ttl).await;
@@ -348,11 +349,16 @@ fn slot(settings: &Settings, head: &Head, alias: &Alias, request: &ChatRequest) 
     }
     let stale = alias.last_resort.contains(&LastResort::Stale);
     Slot::new(settings, head, stale, || {
+        // What is preferred decides who answers.
+        let alias = match &head.prefer {
+            Some(prefer) => format!("{}\n{prefer}", request.alias),
+            None => request.alias.clone(),
+        };
         cache::key(
             secret,
             cache::chat_endpoint(request.protocol),
             &settings.digest,
-            &request.alias,
+            &alias,
             Partition::Shared,
             &request.body,
         )

@@ -121,13 +121,18 @@ async fn form_call<P: Port, B: ByteSource>(
         return Err(Refusal::new(Code::UnsupportedMediaType)
             .detail("Send the form as multipart/form-data."));
     }
-    let bytes = read_body(port, head, body).await?;
+    let cap = port.settings().config.server.max_form_bytes;
+    let bytes = read_body(head, body, cap).await?;
     let field = form_field(&content_type, &bytes, "model").ok_or_else(|| missing("model"))?;
+    let behind = bytes.get(field.end..).unwrap_or_default();
+    if form_field(&content_type, behind, "model").is_some() {
+        return Err(invalid("model", "must stand in the form once"));
+    }
     let text = |field| str::from_utf8(bytes.get(field)?).ok().map(str::trim);
     let text_of = |name| form_field(&content_type, &bytes, name).and_then(text);
     let name = text(field.clone()).unwrap_or_default().to_owned();
     let alias = find_alias(port.settings(), &name)?;
-    check_size(alias, bytes.len() as u64)?;
+    check_size(alias, text_of("prompt").map_or(0, str::len) as u64)?;
     if text_of("stream").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Err(streamed("stream"));
     }

@@ -54,6 +54,16 @@ pub enum RawBody {
     },
 }
 
+impl RawCall {
+    /// What makes two requests the same.
+    #[must_use]
+    pub fn fields(&self) -> Map<String, Value> {
+        let mut fields = self.body.fields();
+        fields.insert("model".into(), self.alias.as_str().into());
+        fields
+    }
+}
+
 impl RawBody {
     /// A form whose model's name stands at `model`.
     #[must_use]
@@ -88,9 +98,7 @@ impl RawBody {
         }
     }
 
-    /// What makes two requests the same.
-    #[must_use]
-    pub fn fields(&self) -> Map<String, Value> {
+    fn fields(&self) -> Map<String, Value> {
         match self {
             Self::Json(fields) => fields.clone(),
             // The boundary differs from one sending to the next and says nothing.

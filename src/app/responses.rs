@@ -26,7 +26,7 @@ pub async fn create<P: Port, B: ByteSource>(
     body: &mut B,
 ) -> Result<Reply<P>, Refusal> {
     let mut fields = json_body(port, head, body).await?;
-    check_background(&fields)?;
+    check_background(port, &fields)?;
     if let Some(previous) = fields
         .remove("previous_response_id")
         .filter(|v| !v.is_null())
@@ -46,8 +46,16 @@ pub async fn create<P: Port, B: ByteSource>(
     answer_chat(port, caller, head, &request).await
 }
 
-fn check_background(fields: &Map<String, Value>) -> Result<(), Refusal> {
+fn check_background(port: &impl Port, fields: &Map<String, Value>) -> Result<(), Refusal> {
     let flag = |name: &str| fields.get(name).and_then(Value::as_bool);
+    let alias = fields.get("model").and_then(Value::as_str);
+    let alias = alias.and_then(|name| port.settings().alias(name));
+    if flag("background") == Some(true) && alias.is_some_and(|a| !a.config.store_responses) {
+        return Err(invalid(
+            "background",
+            "cannot be: this alias does not store responses",
+        ));
+    }
     if flag("background") == Some(true) && flag("store") == Some(false) {
         return Err(invalid(
             "store",
@@ -72,7 +80,23 @@ async fn earlier<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Vec<Val
     if let Some(Value::Array(output)) = response.get_mut("output").map(Value::take) {
         said.extend(output);
     }
-    Ok(said)
+    Ok(said.into_iter().filter_map(for_another_turn).collect())
+}
+
+/// An item as it is sent again. The provider has stored nothing of it: it would look for the id of an item in vain, and
+/// reasoning is of use to it only where it brings its own encrypted content.
+fn for_another_turn(item: Value) -> Option<Value> {
+    let Value::Object(mut fields) = item else {
+        return Some(item);
+    };
+    if fields.get("type").and_then(Value::as_str) == Some("reasoning") {
+        let encrypted = fields
+            .get("encrypted_content")
+            .is_some_and(Value::is_string);
+        return encrypted.then_some(Value::Object(fields));
+    }
+    fields.remove("id");
+    Some(Value::Object(fields))
 }
 
 fn read_request(request: Option<&str>) -> Option<Value> {
@@ -99,6 +123,7 @@ fn items(input: Option<Value>) -> Vec<Value> {
 pub async fn input_items<P: Port>(
     port: &P,
     caller: &Caller,
+    head: &Head,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
     let standing = stored::look(port, caller, Protocol::Responses, id).await?;
@@ -107,7 +132,12 @@ pub async fn input_items<P: Port>(
         .enumerate()
         .map(|(i, item)| with_id(item, id, i))
         .collect();
-    list.reverse();
+    match head.query_value("order").as_deref() {
+        None | Some("desc") => list.reverse(),
+        Some("asc") => {}
+        Some(_) => return Err(invalid("order", "must be asc or desc")),
+    }
+    let has_more = page(head, &mut list)?;
     let id_of = |item: Option<&Value>| {
         item.and_then(|i| i.get("id"))
             .cloned()
@@ -117,10 +147,32 @@ pub async fn input_items<P: Port>(
         "object": "list",
         "first_id": id_of(list.first()),
         "last_id": id_of(list.last()),
-        "has_more": false,
+        "has_more": has_more,
         "data": list,
     });
     Ok(Reply::json(200, body.to_string()))
+}
+
+/// Cuts a list to the page that is asked for: behind `after`, and `limit` items (20 unless told, at most 100, as OpenAI
+/// has it). True when there is more.
+fn page(head: &Head, list: &mut Vec<Value>) -> Result<bool, Refusal> {
+    if let Some(after) = head.query_value("after") {
+        let is_it = |item: &Value| item.get("id").and_then(Value::as_str) == Some(after.as_str());
+        let at = list.iter().position(is_it);
+        let at = at.ok_or_else(|| invalid("after", "must be the id of an item of this list"))?;
+        list.drain(..=at);
+    }
+    let limit = match head.query_value("limit") {
+        None => 20,
+        Some(limit) => limit
+            .parse()
+            .ok()
+            .filter(|limit| (1..=100).contains(limit))
+            .ok_or_else(|| invalid("limit", "must be a number from 1 to 100"))?,
+    };
+    let more = list.len() > limit;
+    list.truncate(limit);
+    Ok(more)
 }
 
 /// An item as it is listed: with an id, a type, and its content as parts.

@@ -118,7 +118,7 @@ async fn story<P: Port, B: ByteSource>(
         }
         Route::InputItems(id) => {
             let limits = gate::admit(port, caller, LimitClass::Read).await?;
-            let reply = responses::input_items(port, caller, &id).await?;
+            let reply = responses::input_items(port, caller, head, &id).await?;
             Ok(reply.headers(limits))
         }
         Route::Ask => ask::ask(port, caller, head, body).await,

@@ -11,7 +11,7 @@ use super::call::{Call, Wishes};
 use super::gate::Caller;
 use super::port::Port;
 use super::raw::{self, RawBody, RawCall};
-use super::reply::Reply;
+use super::reply::{Outcome, Reply};
 use crate::domain::cache::{self, Entry, Partition};
 use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::ChatRequest;
@@ -27,6 +27,8 @@ pub struct Question {
     embedding: Quantised,
     /// The model that made it: embeddings of two models do not compare.
     model: String,
+    /// What it took.
+    spent: Outcome,
 }
 
 /// Embeds the last question of a request, where its alias compares questions. A provider that fails means that nothing is
@@ -58,7 +60,7 @@ pub async fn question<P: Port>(
     let raw = raw::ask(port, caller, embedder, &call).await.ok()?;
     let embedding = Quantised::of(&vector(&raw.bytes)?)?;
     let model = raw.target.clone();
-    let mut drive = raw.drive;
+    let (mut drive, spent) = (raw.drive, raw.outcome);
     drive.settle().await;
     let secret = &settings.keys.as_ref()?.cache;
     let endpoint = cache::chat_endpoint(request.protocol);
@@ -75,6 +77,7 @@ pub async fn question<P: Port>(
         index: format!("{name}/similar"),
         embedding,
         model,
+        spent,
     })
 }
 
@@ -115,8 +118,20 @@ impl Question {
         let (name, score) = index.lookup(&self.embedding, self.similar.threshold)?;
         let bytes = port.cache_get(name).await.ok().flatten()?;
         let entry = Entry::read(&bytes, port.now())?;
-        let reply = call.kept(&entry, "similar")?;
+        let mut reply = call.kept(&entry, "similar")?;
+        self.book(&mut reply.outcome);
         Some(reply.header("x-cache-score", format!("{score:.4}")))
+    }
+
+    /// Adds what the comparison took to what the call took.
+    pub fn book(&self, outcome: &mut Outcome) {
+        let sum = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+        outcome.tokens_in = sum(outcome.tokens_in, self.spent.tokens_in);
+        outcome.tokens_estimated |= self.spent.tokens_estimated;
+        outcome.cost_micros = sum(outcome.cost_micros, self.spent.cost_micros);
     }
 
     /// Notes that the answer to this question is kept under that name.

@@ -17,6 +17,14 @@ pub const SECURITY_HEADERS: [(&str, &str); 4] = [
     ("x-frame-options", "DENY"),
 ];
 
+/// A header value that every client can read (RFC 9110 §5.5): printable ASCII. Anything else, a line feed that would begin
+/// a header of its own before all, becomes a question mark; some of it comes from requests.
+#[must_use]
+pub fn field_value(text: &str) -> String {
+    let printable = |c: char| if matches!(c, ' '..='~') { c } else { '?' };
+    text.chars().map(printable).collect()
+}
+
 /// Answer headers that a page of another origin may read.
 pub const CORS_EXPOSED_HEADERS: &str = "x-request-id, request-id, retry-after, retry-after-ms, x-should-retry, \
 ratelimit, ratelimit-policy, x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, \
@@ -25,3 +33,14 @@ anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anth
 x-cache, x-cache-score, age, x-gatehouse-answerer, x-gatehouse-target, x-gatehouse-attempts, x-gatehouse-cost-usd, \
 x-gatehouse-tokens-in, x-gatehouse-tokens-out, x-gatehouse-dropped, x-gatehouse-choice, x-gatehouse-saved, \
 x-gatehouse-response-id, x-gatehouse-fallback, x-gatehouse-attached, traceparent";
+
+#[cfg(test)]
+mod tests {
+    use super::field_value;
+
+    #[test]
+    fn what_no_header_can_carry_becomes_a_question_mark() {
+        assert_eq!(field_value("a, \"b\"; c=1~"), "a, \"b\"; c=1~");
+        assert_eq!(field_value("a\0b\r\nx: 1\u{7f}\tä"), "a?b??x: 1???");
+    }
+}

@@ -11,6 +11,7 @@ use super::world::World;
 use crate::app::port::{BodyFault, ByteSource, PortFault};
 use crate::app::reply::{Body, Reply};
 use crate::app::request::Head;
+use crate::base::headers::field_value;
 
 /// Reads the head of a request.
 pub fn head(request: &Request) -> Head {
@@ -169,8 +170,7 @@ pub fn response(reply: Reply<World>) -> Response {
     let headers: Vec<String> = reply
         .headers
         .iter()
-        // A line feed in a value would be a header of its own.
-        .map(|(name, value)| format!("{name}: {}", value.replace(['\r', '\n'], " ")))
+        .map(|(name, value)| format!("{name}: {}", field_value(value)))
         .collect();
     let body = match reply.body {
         Body::Empty => JsValue::UNDEFINED,

@@ -10,6 +10,7 @@ mod support;
 
 mod before;
 mod house;
+mod money;
 mod rescue;
 mod shared;
 mod stream;

@@ -583,3 +583,169 @@ fn several_clients_read_one_answer_each_at_its_own_pace() {
     );
     assert_eq!(port.sent.borrow().len(), 1);
 }
+
+// === wishes, keys and ids that hold ===
+
+#[test]
+fn a_shared_call_carries_nobodys_hurry_to_others() {
+    let port = house(&[(Chat, "first")], |config| {
+        once(config);
+        config.aliases[0].cache = CachePolicy::Always;
+    });
+    port.provider_that("first", |_| {
+        said(Chat, "first", "The sky is blue.").after(secs(3))
+    });
+    let hurried = Head {
+        total_ms: Some(1000),
+        ..post(Chat.endpoint())
+    };
+    let calls = vec![
+        call(port.clone(), hurried, question(Chat, "hi")),
+        call(port.clone(), post(Chat.endpoint()), question(Chat, "hi")),
+        call(port.clone(), post(Chat.endpoint()), question(Chat, "hi")),
+    ];
+    let statuses: Vec<u16> = join_all(calls).iter().map(|r| r.status).collect();
+    settle();
+    assert_eq!(statuses, [504, 200, 200]);
+    assert_eq!(port.sent.borrow().len(), 2, "equal wishes share a call");
+}
+
+#[test]
+fn a_trailer_is_for_those_who_asked_for_it() {
+    let port = house(&[(Chat, "first")], |config| {
+        config.aliases[0].cache = CachePolicy::Always;
+    });
+    port.provider_that("first", |_| streams(Chat, "first", &TEXT).after(secs(1)));
+    let with_trailer = Head {
+        trailer: true,
+        ..post(Chat.endpoint())
+    };
+    let calls = vec![
+        call(port.clone(), with_trailer, streamed(Chat, "hi")),
+        call(port.clone(), post(Chat.endpoint()), streamed(Chat, "hi")),
+    ];
+    let told: Vec<bool> = join_all(calls)
+        .iter()
+        .map(|r| r.text().contains(": gatehouse"))
+        .collect();
+    settle();
+    assert_eq!(told, [true, false]);
+}
+
+#[test]
+fn a_key_holds_although_the_answer_is_in_the_cache() {
+    let port = house(&[(Chat, "first")], |config| {
+        config.aliases[0].cache = CachePolicy::Always;
+    });
+    port.provider("first", [said(Chat, "first", "The sky is blue.")]);
+    assert_eq!(ask(&port, Chat, question(Chat, "hi")).status, 200);
+    let one = ask_with(&port, keyed(Chat, "k"), question(Chat, "hi"));
+    let again = ask_with(&port, keyed(Chat, "k"), question(Chat, "hi"));
+    assert_eq!(one.header("x-cache"), Some("hit"));
+    assert_eq!(one.body, again.body);
+    assert_eq!(again.header("x-gatehouse-attached"), Some("true"));
+    let other = ask_with(&port, keyed(Chat, "k"), question(Chat, "ho"));
+    assert_eq!(other.status, 422);
+    let bad = ask_with(&port, keyed(Chat, &"k".repeat(300)), question(Chat, "hi"));
+    assert_eq!(bad.status, 400);
+    assert_eq!(port.sent.borrow().len(), 1);
+}
+
+#[test]
+fn what_one_prefers_is_no_answer_for_who_prefers_something_else() {
+    let port = house(&[(Chat, "first")], |config| {
+        config.aliases[0].cache = CachePolicy::Always;
+    });
+    port.provider_that("first", |_| said(Chat, "first", "The sky is blue."));
+    let prefers = |word: &str| Head {
+        prefer: Some(word.into()),
+        ..post(Chat.endpoint())
+    };
+    for (word, kept) in [("cost", "miss"), ("quality", "miss"), ("cost", "hit")] {
+        let received = ask_with(&port, prefers(word), question(Chat, "hi"));
+        assert_eq!(received.header("x-cache"), Some(kept), "{word}");
+    }
+}
+
+#[test]
+fn a_response_from_the_cache_can_be_read_and_continued() {
+    let port = house(&[(Chat, "first")], |config| {
+        config.aliases[0].cache = CachePolicy::Always;
+    });
+    port.provider_that("first", |_| said(Chat, "first", "The sky is blue."));
+    for stream in [false, true] {
+        let body = with(
+            question(Responses, "hi"),
+            json!({"store": true, "stream": stream}),
+        );
+        assert_eq!(ask(&port, Responses, body.clone()).status, 200);
+        let kept = ask(&port, Responses, body);
+        let id = kept.header("x-gatehouse-response-id").unwrap().to_owned();
+        assert_eq!(kept.header("x-cache"), Some("hit"), "{stream}");
+        let read = get(&port, &format!("/v1/responses/{id}"), "");
+        assert_eq!(text_of(Responses, &read), "The sky is blue.");
+        assert_eq!(read.json()["id"], json!(id));
+        let next = with(
+            question(Responses, "why?"),
+            json!({"previous_response_id": id}),
+        );
+        assert_eq!(ask(&port, Responses, next).status, 200);
+    }
+}
+
+#[test]
+fn an_id_is_one_of_its_own_protocol() {
+    let port = one();
+    let received = ask_with(&port, resumable(Chat), streamed(Chat, "hi"));
+    // The provider of this test answers whole; what matters is the id.
+    let stored = ask(
+        &port,
+        Responses,
+        with(question(Responses, "hi"), json!({"store": true})),
+    );
+    let id = stored.header("x-gatehouse-response-id").unwrap();
+    let bare = id.strip_prefix("resp_").unwrap();
+    assert_eq!(get(&port, &format!("/v1/responses/{id}"), "").status, 200);
+    for foreign in [
+        format!("/v1/messages/msg_{bare}"),
+        format!("/v1/chat/completions/chatcmpl-{bare}"),
+    ] {
+        assert_eq!(get(&port, &foreign, "").status, 404, "{foreign}");
+    }
+    drop(received);
+}
+
+#[test]
+fn reasoning_that_its_provider_did_not_store_is_not_sent_again() {
+    let port = house(&[(Responses, "first")], |_| {});
+    let answer = json!({
+        "id": "r", "object": "response", "created_at": 1, "status": "completed", "model": "first",
+        "output": [
+            {"type": "reasoning", "id": "rs_1", "summary": []},
+            {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "x"},
+            {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed",
+             "content": [{"type": "output_text", "text": "Blue.", "annotations": []}]},
+        ],
+        "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2},
+    });
+    port.provider_that("first", move |_| Scripted::json(200, &answer));
+    let first = ask(
+        &port,
+        Responses,
+        with(question(Responses, "hi"), json!({"store": true})),
+    );
+    let id = first.header("x-gatehouse-response-id").unwrap();
+    let next = with(
+        question(Responses, "why?"),
+        json!({"previous_response_id": id}),
+    );
+    assert_eq!(ask(&port, Responses, next).status, 200);
+    let sent = port.sent_to("first")[1].json();
+    let ids: Vec<&Value> = sent["input"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|item| item.get("id"))
+        .collect();
+    assert_eq!(ids, [&json!("rs_2")], "{sent}");
+}

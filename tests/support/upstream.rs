@@ -142,6 +142,11 @@ impl Sent {
     }
 
     pub fn model(&self) -> String {
+        if let Some((_, rest)) =
+            String::from_utf8_lossy(&self.body).split_once("name=\"model\"\r\n\r\n")
+        {
+            return rest.split("\r\n").next().unwrap_or_default().to_owned();
+        }
         let body: Option<Value> = serde_json::from_slice(&self.body).ok();
         body.and_then(|body| Some(body.get("model")?.as_str()?.to_owned()))
             .unwrap_or_default()

@@ -91,7 +91,7 @@ pub async fn ask_raw<P: Port>(
     let id = keyed(settings, caller, &call.path, key)?;
     let begin = log::Begin {
         owner: owner(caller),
-        digest: digest_of(&call.body.fields()),
+        digest: digest_of(&call.fields()),
         ttl: Millis::from_secs(settings.config.streams.idempotency_ttl_seconds),
         // Whoever retries will be back.
         grace: None,

@@ -110,7 +110,8 @@ impl ChatRequest {
             .unwrap_or_default()
     }
 
-    /// Does the request want more than one plain text (tools, several choices, log probabilities, audio)?
+    /// Does the request want more than one plain text (tools, several choices, structured output, log probabilities,
+    /// audio)?
     #[must_use]
     pub fn wants_more_than_text(&self) -> bool {
         let set = |name: &str| match self.body.get(name) {
@@ -123,7 +124,17 @@ impl ChatRequest {
             .get("n")
             .and_then(Value::as_u64)
             .is_some_and(|n| n > 1);
+        let kind = |format: Option<&Value>| {
+            let kind = format.and_then(|format| format.get("type"));
+            kind.and_then(Value::as_str)
+                .is_some_and(|kind| kind != "text")
+        };
+        let within = |name: &str| self.body.get(name).and_then(|held| held.get("format"));
         several
+            || kind(self.body.get("response_format"))
+            || kind(within("text"))
+            || kind(within("output_config"))
+            || kind(self.body.get("output_format"))
             || [
                 "tools",
                 "functions",

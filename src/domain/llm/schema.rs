@@ -1,23 +1,37 @@
 //! Does a text follow a JSON Schema? The keywords that providers accept for structured output (draft 2020-12), and a few
 //! more; keywords that are not known say nothing, as the standard has it.
 
+use core::cell::Cell;
+
 use serde_json::{Map, Value};
 
 /// Deepest nesting that is followed, `$ref` included: a schema may refer to itself.
 const MAX_DEPTH: u32 = 64;
 
-/// Where and why a text does not follow a schema; `None` when it does.
+/// Most steps of one judgement: alternatives of alternatives grow without bounds, and schemas come from anybody.
+const MAX_STEPS: u32 = 20_000;
+
+/// Where and why a text does not follow a schema; `None` when it does, and when that cannot be told: a schema that is
+/// nested too deeply, takes too long, or refers to something that is not in it says nothing.
 #[must_use]
 pub fn fault(schema: &Value, text: &str) -> Option<String> {
     let Ok(value) = serde_json::from_str::<Value>(text) else {
         return Some("not JSON".to_owned());
     };
-    let judge = Judge { root: schema };
-    judge.fault(schema, &value, "$", 0)
+    let judge = Judge {
+        root: schema,
+        steps: Cell::new(0),
+        undecided: Cell::new(false),
+    };
+    let fault = judge.fault(schema, &value, "$", 0);
+    fault.filter(|_| !judge.undecided.get())
 }
 
 struct Judge<'s> {
     root: &'s Value,
+    steps: Cell<u32>,
+    /// Nothing can be told any more.
+    undecided: Cell<bool>,
 }
 
 impl Judge<'_> {
@@ -28,13 +42,18 @@ impl Judge<'_> {
             Value::Object(rules) => rules,
             _ => return None,
         };
-        if depth > MAX_DEPTH {
-            return Some(format!("{at}: nested too deeply"));
+        self.steps.set(self.steps.get().saturating_add(1));
+        if depth > MAX_DEPTH || self.steps.get() > MAX_STEPS {
+            self.undecided.set(true);
+        }
+        if self.undecided.get() {
+            return None;
         }
         let next = depth.saturating_add(1);
         if let Some(reference) = rules.get("$ref").and_then(Value::as_str) {
             let Some(target) = self.root.pointer(reference.trim_start_matches('#')) else {
-                return Some(format!("{at}: {reference} is not in the schema"));
+                self.undecided.set(true);
+                return None;
             };
             if let Some(fault) = self.fault(target, value, at, next) {
                 return Some(fault);
@@ -244,8 +263,24 @@ mod tests {
         });
         assert!(follows(&list, &json!({"next": {"next": {}}})));
         assert!(!follows(&list, &json!({"next": {"next": 1}})));
-        let endless = json!({"$ref": "#"});
-        assert!(!follows(&endless, &json!(1)));
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_judged_says_nothing() {
+        assert!(follows(&json!({"$ref": "#"}), &json!(1)), "endless");
+        let elsewhere = json!({"$ref": "https://schemas.example/day", "type": "string"});
+        assert!(follows(&elsewhere, &json!(1)), "not in the schema");
+        assert!(fault(&elsewhere, "no JSON").is_some());
+        // Each level asks the next one three times: 3^25 steps.
+        let mut defs = serde_json::Map::new();
+        for level in 0..25 {
+            let next = json!({"$ref": format!("#/$defs/{}", level + 1)});
+            let bomb = json!({"anyOf": [{"allOf": [next, false]}, {"allOf": [next, false]}, next]});
+            defs.insert(level.to_string(), bomb);
+        }
+        defs.insert("25".into(), json!(false));
+        let bomb = json!({"$defs": defs, "$ref": "#/$defs/0"});
+        assert!(follows(&bomb, &json!({"a": 1})));
     }
 
     #[test]

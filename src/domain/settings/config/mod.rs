@@ -100,6 +100,8 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// Largest JSON body in bytes.
     pub max_body_bytes: u64,
+    /// Largest form with pictures or sound in bytes.
+    pub max_form_bytes: u64,
 }
 
 impl Default for Server {
@@ -107,6 +109,7 @@ impl Default for Server {
         Self {
             allowed_origins: Vec::new(),
             max_body_bytes: 1_048_576, // 1 MiB = 1024 × 1024
+            max_form_bytes: 8_388_608, // 8 MiB = 8 × 1024 × 1024
         }
     }
 }
@@ -152,6 +155,11 @@ impl Config {
             (1024..=26_214_400).contains(&self.server.max_body_bytes),
             "server.max_body_bytes",
             "must lie between 1024 and 26214400 (25 MiB), what an isolate's memory allows",
+        );
+        faults.unless(
+            (1024..=16_777_216).contains(&self.server.max_form_bytes),
+            "server.max_form_bytes",
+            "must lie between 1024 and 16777216 (16 MiB), what fits into a message between objects",
         );
     }
 }
