@@ -3,9 +3,11 @@
 //! Any caller's dialect meets any provider's through these functions alone; nothing here knows two dialects at once.
 
 pub mod chat;
+mod lost;
 pub mod messages;
 pub mod responses;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Protocol;
@@ -71,6 +73,12 @@ pub fn write_whole(protocol: Protocol, whole: &Whole, envelope: &Envelope) -> Va
         Protocol::Responses => responses::whole::write(whole, envelope),
         Protocol::Messages => messages::whole::write(whole, envelope),
     }
+}
+
+/// Reads JSON as text: streams are text already, and serde has a parser of its own for bytes, which would hold every
+/// shape a second time.
+fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
+    serde_json::from_str(str::from_utf8(body).ok()?).ok()
 }
 
 /// Reads a stream, one Server-Sent Event at a time.

@@ -40,7 +40,7 @@ pub struct Conversation {
 pub struct Unplaced {
     /// What it is about.
     pub feature: Feature,
-    /// Its path in the caller's request.
+    /// Its path in the caller's request; `[]` stands for any index where a writer no longer knows it.
     pub param: String,
 }
 

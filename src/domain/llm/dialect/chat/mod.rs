@@ -13,7 +13,6 @@
 //! * Writes to the prompt cache have no lifetime: they are read as the five-minute kind.
 
 mod finish;
-mod lost;
 pub mod request;
 #[cfg(test)]
 mod samples;

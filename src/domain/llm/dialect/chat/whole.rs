@@ -1,72 +1,26 @@
 //! Whole answers (`chat.completion`).
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::wire::{CallPiece, Loose, Said, Saying, failure, made_up_call_id};
+use super::wire::{Answer, CallPiece, Said, Saying, failure, made_up_call_id};
 use super::{finish, usage};
-use crate::domain::llm::dialect::Invalid;
+use crate::domain::llm::dialect::{Invalid, parse};
 use crate::domain::llm::message::Finish;
 use crate::domain::llm::normal::conversation::{Part, Thought, ToolCall};
-use crate::domain::llm::normal::event::{Envelope, Failed};
+use crate::domain::llm::normal::event::Envelope;
 use crate::domain::llm::normal::whole::Whole;
 
 #[cfg(test)]
 mod tests;
-
-#[derive(Deserialize)]
-#[serde(default)]
-#[derive(Default)]
-struct Completion<'a> {
-    #[serde(borrow)]
-    id: Loose<'a>,
-    #[serde(borrow)]
-    object: Loose<'a>,
-    #[serde(borrow)]
-    model: Loose<'a>,
-    #[serde(borrow)]
-    choices: Option<Vec<Choice<'a>>>,
-    #[serde(borrow)]
-    usage: Loose<'a>,
-    #[serde(borrow)]
-    error: Loose<'a>,
-    /// vLLM's older errors stand bare, with `object: "error"`.
-    #[serde(borrow)]
-    message: Loose<'a>,
-    #[serde(borrow)]
-    r#type: Loose<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Choice<'a> {
-    index: u64,
-    #[serde(borrow)]
-    message: Option<Said<'a>>,
-    #[serde(borrow)]
-    finish_reason: Loose<'a>,
-    #[serde(borrow)]
-    stop_reason: Loose<'a>,
-    /// OpenRouter's.
-    #[serde(borrow)]
-    error: Loose<'a>,
-}
 
 /// Reads a whole answer: its first choice. A `finish_reason` that is missing stays out.
 ///
 /// # Errors
 /// The bytes are no completion, or tell an error. See [`Invalid`].
 pub fn read(body: &[u8]) -> Result<Whole, Invalid> {
-    let completion: Completion<'_> =
-        serde_json::from_slice(body).map_err(|_| Invalid::Shape("not a chat completion"))?;
-    if let Some(failed) = failure(&completion.error) {
+    let completion: Answer<'_> = parse(body).ok_or(Invalid::Shape("not a chat completion"))?;
+    if let Some(failed) = completion.failed() {
         return Err(Invalid::Error(failed));
-    }
-    if completion.object.text() == Some("error") {
-        return Err(Invalid::Error(Failed {
-            kind: completion.r#type.text().unwrap_or_default().to_owned(),
-            message: completion.message.text().unwrap_or_default().to_owned(),
-        }));
     }
     let choices = completion.choices.unwrap_or_default();
     let choice = choices

@@ -1,4 +1,4 @@
-//! The JSON that answers and chunks share, borrowed from the bytes where it can be.
+//! The JSON of answers and chunks, which have one shape, borrowed from the bytes where it can be.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -134,6 +134,63 @@ impl<'de: 'a, 'a> Deserialize<'de> for Loose<'a> {
         }
         deserializer.deserialize_any(Any)
     }
+}
+
+/// A whole answer, or a chunk of a streamed one.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Answer<'a> {
+    #[serde(borrow)]
+    pub(super) id: Loose<'a>,
+    #[serde(borrow)]
+    object: Loose<'a>,
+    #[serde(borrow)]
+    pub(super) model: Loose<'a>,
+    #[serde(borrow)]
+    pub(super) choices: Option<Vec<Choice<'a>>>,
+    #[serde(borrow)]
+    pub(super) usage: Loose<'a>,
+    #[serde(borrow)]
+    error: Loose<'a>,
+    /// vLLM's older errors stand bare, with `object: "error"`.
+    #[serde(borrow)]
+    message: Loose<'a>,
+    #[serde(borrow)]
+    r#type: Loose<'a>,
+}
+
+impl Answer<'_> {
+    /// The error that it tells instead of an answer.
+    pub(super) fn failed(&self) -> Option<Failed> {
+        let bare = || {
+            let is_bare = self.object.text() == Some("error") && self.choices.is_none();
+            is_bare.then(|| Failed {
+                kind: self.r#type.text().unwrap_or_default().to_owned(),
+                message: self.message.text().unwrap_or_default().to_owned(),
+            })
+        };
+        failure(&self.error).or_else(bare)
+    }
+}
+
+/// One of the answers to a request.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Choice<'a> {
+    pub(super) index: u64,
+    /// Of a whole answer.
+    #[serde(borrow)]
+    pub(super) message: Option<Said<'a>>,
+    /// Of a chunk.
+    #[serde(borrow)]
+    pub(super) delta: Option<Said<'a>>,
+    #[serde(borrow)]
+    pub(super) finish_reason: Loose<'a>,
+    #[serde(borrow)]
+    pub(super) stop_reason: Loose<'a>,
+    /// OpenRouter's.
+    #[serde(borrow)]
+    pub(super) error: Loose<'a>,
 }
 
 /// What the model says: a message, or a piece of one.

@@ -21,27 +21,4 @@ pub mod stream;
 pub mod whole;
 
 mod usage;
-
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use crate::domain::llm::normal::event::Failed;
-
-/// An error object, as Anthropic and its relatives send it inside a 200: an object, or only a text.
-fn failed(error: Option<&RawValue>) -> Failed {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Error {
-        r#type: Option<String>,
-        message: Option<String>,
-    }
-    let text = error.map_or("null", RawValue::get);
-    let error = serde_json::from_str(text).unwrap_or_else(|_| Error {
-        r#type: None,
-        message: serde_json::from_str(text).ok(),
-    });
-    Failed {
-        kind: error.r#type.unwrap_or_default(),
-        message: error.message.unwrap_or_default(),
-    }
-}
+mod wire;

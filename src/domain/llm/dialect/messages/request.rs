@@ -2,7 +2,6 @@
 
 mod content;
 mod fields;
-mod param;
 mod read;
 mod settings;
 mod thinking;
@@ -14,7 +13,6 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
-pub use param::param_of;
 pub use read::read;
 pub use thinking::{Generation, budget_of, effort_of};
 pub use write::{write, write_for};

@@ -1,60 +1,16 @@
 //! Whole answers.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::{failed, usage};
-use crate::domain::llm::dialect::Invalid;
+use super::usage;
+use super::wire::{Block, Kind, Message, failed};
+use crate::domain::llm::dialect::{Invalid, parse};
 use crate::domain::llm::message::Finish;
 use crate::domain::llm::normal::conversation::{Part, Thought, ToolCall};
 use crate::domain::llm::normal::event::Envelope;
 use crate::domain::llm::normal::whole::Whole;
 use crate::domain::llm::render::BUILTIN_MARK;
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    r#type: Option<String>,
-    id: Option<String>,
-    model: Option<String>,
-    #[serde(borrow)]
-    content: Option<Vec<&'a RawValue>>,
-    stop_reason: Option<String>,
-    stop_sequence: Option<String>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Kind {
-    r#type: String,
-}
-
-#[derive(Deserialize)]
-struct Text {
-    text: String,
-}
-
-#[derive(Deserialize)]
-struct Thinking {
-    thinking: String,
-    signature: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Redacted {
-    data: String,
-}
-
-#[derive(Deserialize)]
-struct ToolUse<'a> {
-    id: String,
-    name: String,
-    #[serde(borrow)]
-    input: Option<&'a RawValue>,
-}
 
 const NO_MESSAGE: Invalid = Invalid::Shape("not a message of the Messages API");
 const NO_BLOCK: Invalid = Invalid::Shape("a content block without its fields");
@@ -64,7 +20,7 @@ const NO_BLOCK: Invalid = Invalid::Shape("a content block without its fields");
 /// # Errors
 /// See [`Invalid`].
 pub fn read(body: &[u8]) -> Result<Whole, Invalid> {
-    let message: Message<'_> = serde_json::from_slice(body).map_err(|_| NO_MESSAGE)?;
+    let message: Message<'_> = parse(body).ok_or(NO_MESSAGE)?;
     let kind = message.r#type.as_deref();
     if message.error.is_some() || kind == Some("error") {
         return Err(Invalid::Error(failed(message.error)));
@@ -72,9 +28,11 @@ pub fn read(body: &[u8]) -> Result<Whole, Invalid> {
     if !matches!(kind, None | Some("message")) {
         return Err(NO_MESSAGE);
     }
+    let content = message.content.ok_or(NO_MESSAGE)?;
+    let blocks: Vec<&RawValue> = serde_json::from_str(content.get()).map_err(|_| NO_MESSAGE)?;
     let mut parts = Vec::new();
-    for raw in message.content.ok_or(NO_MESSAGE)? {
-        parts.extend(part(raw.get())?);
+    for block in blocks {
+        parts.extend(part(block.get())?);
     }
     Ok(Whole {
         id: message.id.unwrap_or_default(),
@@ -90,37 +48,35 @@ pub fn read(body: &[u8]) -> Result<Whole, Invalid> {
 }
 
 fn part(block: &str) -> Result<Option<Part>, Invalid> {
-    let kind: Kind = fields(block)?;
-    Ok(Some(match kind.r#type.as_str() {
-        "text" => Part::text(fields::<Text>(block)?.text),
-        "thinking" => {
-            let block: Thinking = fields(block)?;
-            Part::Reasoning(Thought {
-                text: block.thinking,
-                signature: block.signature.filter(|signature| !signature.is_empty()),
-                ..Thought::default()
-            })
-        }
-        "redacted_thinking" => Part::Reasoning(Thought {
-            sealed: Some(fields::<Redacted>(block)?.data),
+    // Blocks of other kinds may have other things in fields of these names.
+    let kind: Kind<'_> = serde_json::from_str(block).map_err(|_| NO_BLOCK)?;
+    let kind = kind.r#type.ok_or(NO_BLOCK)?;
+    if !matches!(
+        kind.as_ref(),
+        "text" | "thinking" | "redacted_thinking" | "tool_use"
+    ) {
+        return Ok(None);
+    }
+    let block: Block<'_> = serde_json::from_str(block).map_err(|_| NO_BLOCK)?;
+    Ok(Some(match kind.as_ref() {
+        "text" => Part::text(block.text.ok_or(NO_BLOCK)?),
+        "thinking" => Part::Reasoning(Thought {
+            text: block.thinking.ok_or(NO_BLOCK)?,
+            signature: block.signature.filter(|signature| !signature.is_empty()),
             ..Thought::default()
         }),
-        "tool_use" => {
-            let block: ToolUse<'_> = fields(block)?;
-            Part::ToolCall(ToolCall {
-                id: block.id,
-                name: block.name,
-                arguments: block
-                    .input
-                    .map_or_else(String::new, |raw| arguments(raw.get())),
-            })
-        }
-        _ => return Ok(None),
+        "redacted_thinking" => Part::Reasoning(Thought {
+            sealed: Some(block.data.ok_or(NO_BLOCK)?),
+            ..Thought::default()
+        }),
+        _ => Part::ToolCall(ToolCall {
+            id: block.id.ok_or(NO_BLOCK)?,
+            name: block.name.ok_or(NO_BLOCK)?,
+            arguments: block
+                .input
+                .map_or_else(String::new, |raw| arguments(raw.get())),
+        }),
     }))
-}
-
-fn fields<'a, T: Deserialize<'a>>(block: &'a str) -> Result<T, Invalid> {
-    serde_json::from_str(block).map_err(|_| NO_BLOCK)
 }
 
 /// The arguments behind an `input`: its JSON text, or, where it is a text (see [`input`]), that text.

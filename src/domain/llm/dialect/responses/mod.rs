@@ -13,7 +13,6 @@
 #[cfg(test)]
 mod arbitrary;
 mod items;
-mod param;
 pub mod request;
 pub mod stream;
 pub mod whole;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::stream::Writer;
 use super::wire::{Snapshot, looks_like_object};
-use crate::domain::llm::dialect::Invalid;
+use crate::domain::llm::dialect::{Invalid, parse};
 use crate::domain::llm::normal::conversation::Part;
 use crate::domain::llm::normal::event::Envelope;
 use crate::domain::llm::normal::whole::Whole;
@@ -17,8 +17,7 @@ pub fn read(body: &[u8]) -> Result<Whole, Invalid> {
     if !looks_like_object(body) {
         return Err(Invalid::Shape("not a JSON object"));
     }
-    let response: Snapshot<'_> =
-        serde_json::from_slice(body).map_err(|_| Invalid::Shape("not a response object"))?;
+    let response: Snapshot<'_> = parse(body).ok_or(Invalid::Shape("not a response object"))?;
     if let Some(failed) = response.failure() {
         return Err(Invalid::Error(failed));
     }

@@ -299,7 +299,7 @@ fn a_golden_request_comes_back_as_it_was() {
                 [
                     "prompt_cache_key",
                     "prompt_cache_options",
-                    "prompt_cache_breakpoint"
+                    "messages[].content[].prompt_cache_breakpoint"
                 ]
             );
             assert!(written.lost.iter().all(|lost| lost.feature.is_hint()));

@@ -2,13 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::lost::Lost;
 use super::super::whole::or_empty_object;
+use crate::domain::llm::dialect::lost::{self, Lost};
 use crate::domain::llm::normal::conversation::{
     Conversation, Effort, Format, Part, Reasoning, Role, Sampling, Source, Tool, ToolCall,
     ToolChoice, Turn, Written,
 };
-use crate::domain::llm::normal::feature::Feature;
 
 /// OpenAI takes no more stop texts (API reference, "Create chat completion").
 const MAX_STOPS: usize = 4;
@@ -22,9 +21,10 @@ const MAX_STOPS: usize = 4;
 #[must_use]
 pub fn write(conversation: &Conversation) -> Written {
     let mut lost = Lost::of(conversation);
+    lost.cache_marks(conversation);
     let mut body = Map::new();
     body.insert("messages".into(), messages(conversation, &mut lost));
-    tools(conversation, &mut body, &mut lost);
+    tools(conversation, &mut body);
     if let Some(format) = format(&conversation.format) {
         body.insert("response_format".into(), format);
     }
@@ -111,12 +111,6 @@ fn joined(mut content: Vec<Value>) -> Value {
 }
 
 fn content_part(part: &Part, by_user: bool, lost: &mut Lost) -> Option<Value> {
-    if let Part::Text { cache: Some(_), .. }
-    | Part::Image { cache: Some(_), .. }
-    | Part::File { cache: Some(_), .. } = part
-    {
-        cache_mark(lost);
-    }
     match part {
         Part::Text { text, .. } => return Some(json!({"type": "text", "text": text})),
         Part::Image { source, detail, .. } if by_user => {
@@ -127,13 +121,14 @@ fn content_part(part: &Part, by_user: bool, lost: &mut Lost) -> Option<Value> {
             name,
             ..
         } if by_user => return Some(file(media_type, data, name.as_deref())),
-        Part::Image { .. } => lost.feature(Feature::Image),
+        Part::Image { .. } => lost.push(lost::IMAGE),
         // An address of a file is taken by no server of this dialect.
-        Part::File { .. } => lost.feature(Feature::File),
-        Part::Reasoning(_) => earlier_thinking(lost),
+        Part::File { .. } => lost.push(lost::FILE),
+        // Some servers want it back as `reasoning_content`, others refuse a message that has it.
+        Part::Reasoning(_) => lost.push(lost::EARLIER_THINKING),
         Part::Refusal(text) if text.is_empty() => {}
         Part::Refusal(_) | Part::ToolCall(_) | Part::ToolResult { .. } => {
-            lost.feature(Feature::Other)
+            lost.push(lost::MISPLACED)
         }
     }
     None
@@ -209,17 +204,14 @@ fn tool_result(part: &Part, lost: &mut Lost) -> Option<Value> {
         id,
         content,
         is_error,
-        cache,
+        ..
     } = part
     else {
         return None;
     };
-    if cache.is_some() {
-        cache_mark(lost);
-    }
     if *is_error {
         // The result's own words say it.
-        lost.hint(["messages", "input", "is_error"]);
+        lost.push(lost::IS_ERROR);
     }
     let content: Vec<Value> = content
         .iter()
@@ -233,21 +225,7 @@ fn tool_result(part: &Part, lost: &mut Lost) -> Option<Value> {
     Some(json!({"role": "tool", "tool_call_id": id, "content": content}))
 }
 
-fn cache_mark(lost: &mut Lost) {
-    // OpenAI's breakpoints are for its newest models alone; others refuse the field.
-    lost.hint([
-        "prompt_cache_breakpoint",
-        "prompt_cache_breakpoint",
-        "cache_control",
-    ]);
-}
-
-fn earlier_thinking(lost: &mut Lost) {
-    // Some servers want it back as `reasoning_content`, others refuse a message that has it.
-    lost.hint(["reasoning_content", "input", "messages"]);
-}
-
-fn tools(conversation: &Conversation, body: &mut Map<String, Value>, lost: &mut Lost) {
+fn tools(conversation: &Conversation, body: &mut Map<String, Value>) {
     let choice = match &conversation.tool_choice {
         ToolChoice::Unset => None,
         ToolChoice::Auto => Some(Value::from("auto")),
@@ -259,11 +237,7 @@ fn tools(conversation: &Conversation, body: &mut Map<String, Value>, lost: &mut 
     if conversation.tools.is_empty() {
         return;
     }
-    let tools: Vec<Value> = conversation
-        .tools
-        .iter()
-        .map(|each| tool(each, lost))
-        .collect();
+    let tools: Vec<Value> = conversation.tools.iter().map(tool).collect();
     body.insert("tools".into(), Value::from(tools));
     insert(body, "tool_choice", choice);
     // True is the default, and some servers do not know the field.
@@ -271,10 +245,7 @@ fn tools(conversation: &Conversation, body: &mut Map<String, Value>, lost: &mut 
     insert(body, "parallel_tool_calls", parallel);
 }
 
-fn tool(tool: &Tool, lost: &mut Lost) -> Value {
-    if tool.cache.is_some() {
-        cache_mark(lost);
-    }
+fn tool(tool: &Tool) -> Value {
     let mut function = Map::new();
     function.insert("name".into(), Value::from(tool.name.as_str()));
     insert(&mut function, "description", tool.description.as_deref());
@@ -311,10 +282,10 @@ fn sampling(sampling: &Sampling, body: &mut Map<String, Value>, lost: &mut Lost)
     insert(body, "presence_penalty", sampling.presence_penalty);
     insert(body, "frequency_penalty", sampling.frequency_penalty);
     if sampling.top_k.is_some() {
-        lost.feature(Feature::TopK);
+        lost.push(lost::TOP_K);
     }
     if sampling.stop.len() > MAX_STOPS {
-        lost.feature(Feature::Stop);
+        lost.push(lost::STOP);
     }
     if !sampling.stop.is_empty() {
         let stops: Vec<&str> = sampling

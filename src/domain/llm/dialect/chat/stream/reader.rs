@@ -1,8 +1,6 @@
 //! Chunks → normal events.
 
-use serde::Deserialize;
-
-use super::super::wire::{CallPiece, Loose, Said, Saying, failure, made_up_call_id};
+use super::super::wire::{Answer, CallPiece, Choice, Loose, Saying, failure, made_up_call_id};
 use super::super::{finish, usage};
 use crate::domain::llm::dialect::Invalid;
 use crate::domain::llm::normal::event::{Block, Delta, Event, Failed};
@@ -49,42 +47,6 @@ struct Call {
     has_arguments: bool,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Chunk<'a> {
-    #[serde(borrow)]
-    id: Loose<'a>,
-    #[serde(borrow)]
-    object: Loose<'a>,
-    #[serde(borrow)]
-    model: Loose<'a>,
-    #[serde(borrow)]
-    choices: Option<Vec<Choice<'a>>>,
-    #[serde(borrow)]
-    usage: Loose<'a>,
-    #[serde(borrow)]
-    error: Loose<'a>,
-    /// Of an error that stands bare (older vLLM).
-    #[serde(borrow)]
-    message: Loose<'a>,
-    #[serde(borrow)]
-    r#type: Loose<'a>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Choice<'a> {
-    index: u64,
-    #[serde(borrow)]
-    delta: Option<Said<'a>>,
-    #[serde(borrow)]
-    finish_reason: Loose<'a>,
-    #[serde(borrow)]
-    stop_reason: Loose<'a>,
-    #[serde(borrow)]
-    error: Loose<'a>,
-}
-
 impl Reader {
     /// Reads one event. After `[DONE]` everything is ignored.
     ///
@@ -98,7 +60,7 @@ impl Reader {
         if data.trim() == "[DONE]" {
             return self.end(out);
         }
-        let chunk: Chunk<'_> =
+        let chunk: Answer<'_> =
             serde_json::from_str(data).map_err(|_| Invalid::Shape("not a chat chunk"))?;
         if let Some(failed) = chunk.failed() {
             self.fail(failed, out);
@@ -247,20 +209,6 @@ impl Reader {
     fn fail(&mut self, failed: Failed, out: &mut Vec<Event>) {
         self.stage = Stage::Ended;
         out.push(Event::Failed(failed));
-    }
-}
-
-impl Chunk<'_> {
-    fn failed(&self) -> Option<Failed> {
-        if self.object.text() == Some("error") && self.choices.is_none() {
-            return failure(&self.error).or_else(|| {
-                Some(Failed {
-                    kind: self.r#type.text().unwrap_or_default().to_owned(),
-                    message: self.message.text().unwrap_or_default().to_owned(),
-                })
-            });
-        }
-        failure(&self.error)
     }
 }
 

@@ -136,6 +136,26 @@ fn one_chunk_may_say_everything() {
 }
 
 #[test]
+fn the_message_so_far_beside_a_delta_is_not_read_twice() {
+    // Perplexity's chunks.
+    let read = choices(&[
+        json!({"message": {"role": "assistant", "content": "H"}, "delta": {"content": "H"}}),
+        json!({"message": {"role": "assistant", "content": "Hi"}, "delta": {"content": "i"}, "finish_reason": "stop"}),
+    ]);
+    assert_eq!(
+        read.unwrap(),
+        [
+            TEXT,
+            text("H"),
+            text("i"),
+            Event::Close,
+            finish(Finish::Stop),
+            Event::End
+        ]
+    );
+}
+
+#[test]
 fn empty_pieces_open_nothing() {
     let read = choices(&[
         json!({"delta": {"role": "assistant", "content": "", "reasoning_content": null, "tool_calls": []}}),

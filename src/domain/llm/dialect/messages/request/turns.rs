@@ -4,12 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Map, Value, json};
 
-use super::write::Lost;
+use crate::domain::llm::dialect::lost::{self, Lost};
 use crate::domain::llm::dialect::messages::whole;
 use crate::domain::llm::normal::conversation::{
     CacheMark, Part, Role, Source, Thought, ToolCall, Turn,
 };
-use crate::domain::llm::normal::feature::Feature;
 
 /// The user's word where the API needs one and the conversation has none.
 const FILLER: &str = ".";
@@ -73,11 +72,11 @@ fn system_blocks(system: &[Part], lost: &mut Lost) -> Vec<Value> {
         .iter()
         .filter_map(|part| match part {
             Part::Image { .. } => {
-                lost.push(Feature::Image);
+                lost.push(lost::IMAGE);
                 None
             }
             Part::File { .. } => {
-                lost.push(Feature::File);
+                lost.push(lost::FILE);
                 None
             }
             part => block(part, lost),
@@ -90,7 +89,7 @@ fn system_blocks(system: &[Part], lost: &mut Lost) -> Vec<Value> {
 fn gather(turn: &Turn, messages: &mut Vec<Message>, lost: &mut Lost) {
     let role = match turn.role {
         Role::System => {
-            lost.push(Feature::SystemTurn);
+            lost.push(lost::SYSTEM_TURN);
             Role::User
         }
         role => role,
@@ -147,7 +146,7 @@ fn block(part: &Part, lost: &mut Lost) -> Option<Value> {
             cache,
         } => {
             if detail.as_deref().is_some_and(|detail| detail != "auto") {
-                lost.push(Feature::Hint);
+                lost.push(lost::IMAGE_DETAIL);
             }
             let source = image_source(source, lost)?;
             Some(marked(json!({"type": "image", "source": source}), *cache))
@@ -224,7 +223,7 @@ fn image_source(source: &Source, lost: &mut Lost) -> Option<Value> {
             Some(json!({"type": "base64", "media_type": media_type, "data": data}))
         }
         Source::Base64 { .. } => {
-            lost.push(Feature::Image);
+            lost.push(lost::IMAGE);
             None
         }
     }
@@ -244,7 +243,7 @@ fn file_source(source: &Source, lost: &mut Lost) -> Option<Value> {
                 .flatten()
                 .and_then(|bytes| String::from_utf8(bytes).ok());
             if text.is_none() {
-                lost.push(Feature::File);
+                lost.push(lost::FILE);
             }
             text.map(|text| json!({"type": "text", "media_type": "text/plain", "data": text}))
         }
@@ -256,7 +255,7 @@ fn file_source(source: &Source, lost: &mut Lost) -> Option<Value> {
 fn tool_use(call: &ToolCall, lost: &mut Lost) -> Option<Value> {
     let mut input = whole::input(&call.arguments);
     if !input.is_object() {
-        lost.push(Feature::Other);
+        lost.push(lost::ARGUMENTS);
         input = Value::Object(Map::new());
     }
     Some(json!({"type": "tool_use", "id": own_id(&call.id), "name": call.name, "input": input}))
@@ -288,7 +287,7 @@ fn thinking(thought: &Thought, lost: &mut Lost) -> Option<Value> {
             Some(json!({"type": "redacted_thinking", "data": data}))
         }
         _ => {
-            lost.push(Feature::Hint);
+            lost.push(lost::EARLIER_THINKING);
             None
         }
     }

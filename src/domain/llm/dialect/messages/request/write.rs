@@ -2,39 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::param::param_of;
 use super::thinking::{Generation, Thinking, decide, effort_of, effort_word};
 use super::turns;
-use crate::domain::llm::Protocol;
+use crate::domain::llm::dialect::lost::{self, Lost};
 use crate::domain::llm::normal::conversation::{
-    Conversation, Format, Reasoning, Tool, ToolChoice, Unplaced, Written,
+    Conversation, Format, Reasoning, Tool, ToolChoice, Written,
 };
-use crate::domain::llm::normal::feature::Feature;
 
 /// Output ceiling where the caller named none, in tokens; the API needs one.
 const DEFAULT_MAX_TOKENS: u64 = 4096;
-
-/// What could not be carried; each feature and field once.
-pub(super) struct Lost {
-    origin: Protocol,
-    items: Vec<Unplaced>,
-}
-
-impl Lost {
-    pub(super) fn push(&mut self, feature: Feature) {
-        self.push_at(feature, param_of(feature, self.origin));
-    }
-
-    fn push_at(&mut self, feature: Feature, param: &str) {
-        let item = Unplaced {
-            feature,
-            param: param.to_owned(),
-        };
-        if !self.items.contains(&item) {
-            self.items.push(item);
-        }
-    }
-}
 
 /// Writes a request for a model of [`Generation::Budget`], without `model` and `stream`.
 #[must_use]
@@ -45,13 +21,7 @@ pub fn write(conversation: &Conversation) -> Written {
 /// Writes a request for a model of that generation, without `model` and `stream`.
 #[must_use]
 pub fn write_for(conversation: &Conversation, generation: Generation) -> Written {
-    let mut lost = Lost {
-        origin: conversation.origin,
-        items: Vec::new(),
-    };
-    for item in &conversation.unplaced {
-        lost.push_at(item.feature, &item.param);
-    }
+    let mut lost = Lost::of(conversation);
     let mut body = Map::new();
     let max_output = conversation
         .sampling
@@ -70,7 +40,7 @@ pub fn write_for(conversation: &Conversation, generation: Generation) -> Written
     }
     Written {
         body,
-        lost: lost.items,
+        lost: lost.into_items(),
     }
 }
 
@@ -81,7 +51,7 @@ fn tools(conversation: &Conversation, body: &mut Map<String, Value>, lost: &mut 
     if conversation.tools.is_empty() {
         // The API refuses a choice without tools.
         if forced {
-            lost.push_at(Feature::Other, "tool_choice");
+            lost.push(lost::TOOL_CHOICE);
         }
         return false;
     }
@@ -138,15 +108,12 @@ fn output(
     let mut fields = match thinking {
         // A summary was asked for, but not how much to think.
         Thinking::Unsaid if reasoning.show => {
-            lost.push_at(
-                Feature::Hint,
-                param_of(Feature::Reasoning, conversation.origin),
-            );
+            lost.push(lost::REASONING_SUMMARY);
             Value::Null
         }
         Thinking::Unsaid => Value::Null,
         Thinking::Impossible => {
-            lost.push(Feature::Reasoning);
+            lost.push(lost::REASONING);
             Value::Null
         }
         Thinking::Disabled => json!({"type": "disabled"}),
@@ -177,17 +144,14 @@ fn output(
     }
     match &conversation.format {
         Format::Text => {}
-        Format::JsonObject => lost.push(Feature::JsonObject),
+        Format::JsonObject => lost.push(lost::JSON_OBJECT),
         Format::Schema {
             schema,
             description,
             ..
         } => {
             if description.is_some() {
-                lost.push_at(
-                    Feature::Hint,
-                    param_of(Feature::JsonSchema, conversation.origin),
-                );
+                lost.push(lost::SCHEMA_DESCRIPTION);
             }
             let format = json!({"type": "json_schema", "schema": schema});
             config.insert("format".into(), format);
@@ -215,7 +179,7 @@ fn sampling(
     // OpenAI's scale ends at 2: what is above 1 is as random as it gets here.
     match sampling.temperature.map(|temperature| temperature.min(1.0)) {
         Some(temperature) if temperature < 1.0 && (thinks || refuses) => {
-            lost.push_at(Feature::Other, "temperature");
+            lost.push(lost::TEMPERATURE);
         }
         Some(temperature) if !refuses => {
             body.insert("temperature".into(), temperature.into());
@@ -226,7 +190,7 @@ fn sampling(
     match sampling.top_p {
         Some(top_p) if top_p < 1.0 => {
             if refuses || temperature_written || (thinks && top_p < 0.95) {
-                lost.push_at(Feature::Other, "top_p");
+                lost.push(lost::TOP_P);
             } else {
                 body.remove("temperature");
                 body.insert("top_p".into(), top_p.into());
@@ -236,21 +200,21 @@ fn sampling(
     }
     if let Some(top_k) = sampling.top_k {
         if thinks || refuses {
-            lost.push(Feature::TopK);
+            lost.push(lost::TOP_K);
         } else {
             body.insert("top_k".into(), top_k.into());
         }
     }
     stop(conversation, body, lost);
     if sampling.seed.is_some() {
-        lost.push(Feature::Seed);
+        lost.push(lost::SEED);
     }
-    for (name, penalty) in [
-        ("presence_penalty", sampling.presence_penalty),
-        ("frequency_penalty", sampling.frequency_penalty),
+    for (loss, penalty) in [
+        (lost::PRESENCE_PENALTY, sampling.presence_penalty),
+        (lost::FREQUENCY_PENALTY, sampling.frequency_penalty),
     ] {
         if penalty.is_some_and(|penalty| penalty != 0.0) {
-            lost.push_at(Feature::Penalties, name);
+            lost.push(loss);
         }
     }
 }
@@ -263,7 +227,7 @@ fn stop(conversation: &Conversation, body: &mut Map<String, Value>, lost: &mut L
         .iter()
         .partition(|stop| !stop.trim().is_empty());
     if !blank.is_empty() {
-        lost.push(Feature::Stop);
+        lost.push(lost::STOP);
     }
     if !stop.is_empty() {
         body.insert("stop_sequences".into(), json!(stop));

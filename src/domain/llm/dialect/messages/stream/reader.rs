@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::domain::llm::dialect::Invalid;
-use crate::domain::llm::dialect::messages::{failed, usage, whole};
+use crate::domain::llm::dialect::messages::wire::{self, Message, failed};
+use crate::domain::llm::dialect::messages::{usage, whole};
 use crate::domain::llm::message::Finish;
 use crate::domain::llm::normal::event::{Block, Delta, Event};
 
@@ -53,37 +54,16 @@ struct Wire<'a> {
     #[serde(borrow)]
     r#type: Cow<'a, str>,
     index: Option<u32>,
-    message: Option<Start<'a>>,
     #[serde(borrow)]
-    content_block: Option<StartBlock<'a>>,
+    message: Option<Message<'a>>,
+    #[serde(borrow)]
+    content_block: Option<wire::Block<'a>>,
     #[serde(borrow)]
     delta: Option<WireDelta<'a>>,
     #[serde(borrow)]
     usage: Option<&'a RawValue>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Start<'a> {
-    id: Option<String>,
-    model: Option<String>,
-    #[serde(borrow)]
-    usage: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct StartBlock<'a> {
-    #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    id: Option<String>,
-    name: Option<String>,
-    text: Option<String>,
-    thinking: Option<String>,
-    signature: Option<String>,
-    data: Option<String>,
-    #[serde(borrow)]
-    input: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -145,17 +125,10 @@ impl Reader {
     /// What is no event of ours: another end marker behind our own, an error without a type, or an event of an unknown
     /// type whose fields look different.
     fn odd(&self, data: &str, out: &mut Vec<Event>) -> Result<(), Invalid> {
-        #[derive(Deserialize)]
-        struct Odd<'a> {
-            #[serde(borrow)]
-            r#type: Option<Cow<'a, str>>,
-            #[serde(borrow)]
-            error: Option<&'a RawValue>,
-        }
         if data == "[DONE]" && self.stage == Stage::Ended {
             return Ok(());
         }
-        let odd: Odd<'_> = serde_json::from_str(data).map_err(|_| NO_EVENT)?;
+        let odd: wire::Kind<'_> = serde_json::from_str(data).map_err(|_| NO_EVENT)?;
         match (odd.r#type.as_deref(), odd.error) {
             (None | Some("error"), Some(error)) => {
                 out.push(Event::Failed(failed(Some(error))));
@@ -170,7 +143,7 @@ impl Reader {
         }
     }
 
-    fn start(&mut self, message: Option<Start<'_>>, out: &mut Vec<Event>) -> Result<(), Invalid> {
+    fn start(&mut self, message: Option<Message<'_>>, out: &mut Vec<Event>) -> Result<(), Invalid> {
         if self.stage != Stage::Before {
             return Err(ORDER);
         }
@@ -297,7 +270,7 @@ impl Reader {
 }
 
 /// Opens a block. Some servers put content into the block's start; the API leaves it empty.
-fn open(block: StartBlock<'_>, out: &mut Vec<Event>) -> Result<Kind, Invalid> {
+fn open(block: wire::Block<'_>, out: &mut Vec<Event>) -> Result<Kind, Invalid> {
     let (kind, opened) = match block.r#type.as_ref() {
         "text" => (Kind::Text, Block::Text),
         "thinking" => (Kind::Thinking, Block::Reasoning { id: None }),

@@ -4,27 +4,24 @@ use serde_json::{Map, Value, json};
 
 use super::write_input;
 use crate::domain::llm::Protocol;
-use crate::domain::llm::dialect::responses::param::param_of;
+use crate::domain::llm::dialect::lost::{self, Lost};
 use crate::domain::llm::normal::conversation::{
-    Conversation, Effort, Format, Reasoning, Sampling, Tool, ToolChoice, Unplaced, Written,
+    Conversation, Effort, Format, Reasoning, Sampling, Tool, ToolChoice, Written,
 };
-use crate::domain::llm::normal::feature::Feature;
 
 /// Writes a request, without `model` and `stream`. Nothing is kept at the provider (`store: false`).
 #[must_use]
 pub fn write(conversation: &Conversation) -> Written {
-    let mut losses = Losses {
-        origin: conversation.origin,
-        lost: conversation.unplaced.clone(),
-    };
+    let mut lost = Lost::of(conversation);
+    lost.cache_marks(conversation);
     let mut body = Map::new();
     body.insert("store".into(), false.into());
-    let sealed = write_input::write(conversation, &mut body, &mut losses);
-    tools(conversation, &mut body, &mut losses);
+    let sealed = write_input::write(conversation, &mut body, &mut lost);
+    tools(conversation, &mut body, &mut lost);
     if let Some(format) = format(&conversation.format) {
         body.insert("text".into(), json!({"format": format}));
     }
-    sampling(&conversation.sampling, &mut body, &mut losses);
+    sampling(&conversation.sampling, &mut body, &mut lost);
     let thinks = reasoning(conversation.reasoning.as_ref(), &mut body);
     // Models that do not reason refuse this, so it is asked for only where thinking plays a part.
     if thinks || sealed {
@@ -34,12 +31,12 @@ pub fn write(conversation: &Conversation) -> Written {
         if user.chars().count() <= MAX_USER_CHARS {
             body.insert("user".into(), user.as_str().into());
         } else {
-            losses.field(Feature::Hint, user_param(conversation.origin));
+            lost.push(lost::USER);
         }
     }
     Written {
         body,
-        lost: losses.lost,
+        lost: lost.into_items(),
     }
 }
 
@@ -49,38 +46,7 @@ const MAX_USER_CHARS: usize = 64;
 /// OpenAI refuses a lower ceiling ("Expected a value >= 16"), so a lower one is raised.
 const MIN_OUTPUT_TOKENS: u64 = 16;
 
-/// What the dialect cannot carry.
-pub(super) struct Losses {
-    pub origin: Protocol,
-    lost: Vec<Unplaced>,
-}
-
-impl Losses {
-    /// A feature, by its usual field in the caller's dialect.
-    pub fn feature(&mut self, feature: Feature) {
-        self.field(feature, param_of(feature, self.origin));
-    }
-
-    /// A field of the caller's request; named once.
-    pub fn field(&mut self, feature: Feature, param: &str) {
-        let loss = Unplaced {
-            feature,
-            param: param.to_owned(),
-        };
-        if !self.lost.contains(&loss) {
-            self.lost.push(loss);
-        }
-    }
-}
-
-const fn user_param(origin: Protocol) -> &'static str {
-    match origin {
-        Protocol::Messages => "metadata.user_id",
-        Protocol::Chat | Protocol::Responses => "user",
-    }
-}
-
-fn tools(conversation: &Conversation, body: &mut Map<String, Value>, losses: &mut Losses) {
+fn tools(conversation: &Conversation, body: &mut Map<String, Value>, lost: &mut Lost) {
     let choice = match &conversation.tool_choice {
         ToolChoice::Unset => None,
         ToolChoice::Auto => Some(json!("auto")),
@@ -94,18 +60,16 @@ fn tools(conversation: &Conversation, body: &mut Map<String, Value>, losses: &mu
             conversation.tool_choice,
             ToolChoice::Required | ToolChoice::Named(_)
         ) {
-            losses.field(Feature::Other, "tool_choice");
+            lost.push(lost::TOOL_CHOICE);
         }
         return;
     }
-    let mut written = Vec::with_capacity(conversation.tools.len());
-    for tool in &conversation.tools {
-        if tool.cache.is_some() {
-            losses.feature(Feature::Hint);
-        }
-        written.push(function(tool, conversation.origin));
-    }
-    body.insert("tools".into(), written.into());
+    let functions: Vec<Value> = conversation
+        .tools
+        .iter()
+        .map(|tool| function(tool, conversation.origin))
+        .collect();
+    body.insert("tools".into(), functions.into());
     if let Some(choice) = choice {
         body.insert("tool_choice".into(), choice);
     }
@@ -161,7 +125,7 @@ fn format(format: &Format) -> Option<Value> {
     }
 }
 
-fn sampling(sampling: &Sampling, body: &mut Map<String, Value>, losses: &mut Losses) {
+fn sampling(sampling: &Sampling, body: &mut Map<String, Value>, lost: &mut Lost) {
     if let Some(ceiling) = sampling.max_output {
         body.insert(
             "max_output_tokens".into(),
@@ -175,21 +139,21 @@ fn sampling(sampling: &Sampling, body: &mut Map<String, Value>, losses: &mut Los
         body.insert("top_p".into(), top_p.into());
     }
     if sampling.top_k.is_some() {
-        losses.feature(Feature::TopK);
+        lost.push(lost::TOP_K);
     }
     if !sampling.stop.is_empty() {
-        losses.feature(Feature::Stop);
+        lost.push(lost::STOP);
     }
     if sampling.seed.is_some() {
-        losses.feature(Feature::Seed);
+        lost.push(lost::SEED);
     }
     // A penalty of 0 is none.
-    for (penalty, param) in [
-        (sampling.presence_penalty, "presence_penalty"),
-        (sampling.frequency_penalty, "frequency_penalty"),
+    for (penalty, loss) in [
+        (sampling.presence_penalty, lost::PRESENCE_PENALTY),
+        (sampling.frequency_penalty, lost::FREQUENCY_PENALTY),
     ] {
         if penalty.is_some_and(|penalty| penalty != 0.0) {
-            losses.field(Feature::Penalties, param);
+            lost.push(loss);
         }
     }
 }

@@ -6,22 +6,20 @@ use std::mem;
 
 use serde_json::{Map, Value, json};
 
-use super::write::Losses;
 use crate::base::digest::sha256;
 use crate::domain::llm::Protocol;
-use crate::domain::llm::normal::conversation::{
-    CacheMark, Conversation, Part, Role, Source, Thought, Turn,
-};
-use crate::domain::llm::normal::feature::Feature;
+use crate::domain::llm::dialect::lost::{self, Lost};
+use crate::domain::llm::normal::conversation::{Conversation, Part, Role, Source, Thought, Turn};
 
 /// Writes them; says whether sealed thinking is in it.
 pub(super) fn write(
     conversation: &Conversation,
     body: &mut Map<String, Value>,
-    losses: &mut Losses,
+    lost: &mut Lost,
 ) -> bool {
     let mut input = Input {
-        losses,
+        lost,
+        origin: conversation.origin,
         items: Vec::new(),
         role: Role::System,
         content: Vec::new(),
@@ -29,8 +27,7 @@ pub(super) fn write(
     };
     match conversation.system.as_slice() {
         // One text is what every server understands as `instructions`.
-        [Part::Text { text, cache }] => {
-            input.cache(*cache);
+        [Part::Text { text, .. }] => {
             body.insert("instructions".into(), text.as_str().into());
         }
         parts => input.turn(Role::System, parts),
@@ -44,7 +41,8 @@ pub(super) fn write(
 }
 
 struct Input<'a> {
-    losses: &'a mut Losses,
+    lost: &'a mut Lost,
+    origin: Protocol,
     items: Vec<Value>,
     /// Role and content of the message that is being gathered.
     role: Role,
@@ -79,13 +77,11 @@ impl Input<'_> {
                 id,
                 content,
                 is_error,
-                cache,
+                ..
             } => {
-                self.cache(*cache);
                 if *is_error {
                     // The dialect has no flag; what went wrong stands in the text.
-                    let param = history(self.losses.origin, "is_error");
-                    self.losses.field(Feature::Hint, param);
+                    self.lost.push(lost::IS_ERROR);
                 }
                 let output = self.output(content);
                 self.item(json!({
@@ -100,9 +96,9 @@ impl Input<'_> {
                     .push(json!({"type": "refusal", "refusal": text}));
             }
             Part::Image { .. } | Part::File { .. } if self.role == Role::Assistant => {
-                self.losses.feature(match part {
-                    Part::Image { .. } => Feature::Image,
-                    _ => Feature::File,
+                self.lost.push(match part {
+                    Part::Image { .. } => lost::IMAGE,
+                    _ => lost::FILE,
                 });
             }
             _ => {
@@ -119,28 +115,15 @@ impl Input<'_> {
             Role::User | Role::System => "input_text",
         };
         match part {
-            Part::Text { text, cache } => {
-                self.cache(*cache);
+            Part::Text { text, .. } => {
                 (!text.is_empty()).then(|| json!({"type": kind, "text": text}))
             }
             Part::Refusal(text) => Some(json!({"type": kind, "text": text})),
-            Part::Image {
-                source,
-                detail,
-                cache,
-            } => {
-                self.cache(*cache);
+            Part::Image { source, detail, .. } => {
                 let detail = detail.as_deref().unwrap_or("auto");
                 Some(json!({"type": "input_image", "image_url": &*url(source), "detail": detail}))
             }
-            Part::File {
-                source,
-                name,
-                cache,
-            } => {
-                self.cache(*cache);
-                Some(file(source, name.as_deref()))
-            }
+            Part::File { source, name, .. } => Some(file(source, name.as_deref())),
             Part::ToolCall(_) | Part::ToolResult { .. } | Part::Reasoning(_) => None,
         }
     }
@@ -157,14 +140,13 @@ impl Input<'_> {
 
     /// Thinking goes back to the provider that sealed it; OpenAI refuses any other.
     fn reasoning(&mut self, thought: &Thought) {
-        let ours = self.losses.origin == Protocol::Responses;
+        let ours = self.origin == Protocol::Responses;
         let sealed = thought
             .sealed
             .as_deref()
             .filter(|sealed| ours || sealed.starts_with(OPENAI_SEAL));
         let Some(sealed) = sealed else {
-            let param = history(self.losses.origin, "reasoning");
-            self.losses.field(Feature::Hint, param);
+            self.lost.push(lost::EARLIER_THINKING);
             return;
         };
         let mut summary = Vec::new();
@@ -178,13 +160,6 @@ impl Input<'_> {
         }
         self.sealed = true;
         self.item(item);
-    }
-
-    fn cache(&mut self, mark: Option<CacheMark>) {
-        // OpenAI caches by itself, and only its newest models take marks.
-        if mark.is_some() {
-            self.losses.feature(Feature::Hint);
-        }
     }
 
     fn item(&mut self, item: Value) {
@@ -240,16 +215,6 @@ fn file(source: &Source, name: Option<&str>) -> Value {
             "file_data": &*url(source),
             "filename": name.unwrap_or(if media_type == "application/pdf" { "file.pdf" } else { "file.txt" }),
         }),
-    }
-}
-
-/// Where a caller of that dialect gives back what was said before.
-const fn history(origin: Protocol, what: &str) -> &'static str {
-    match (origin, what.as_bytes()) {
-        (Protocol::Messages, b"is_error") => "messages[].content[].is_error",
-        (Protocol::Messages, _) => "messages[].content[].thinking",
-        (Protocol::Chat, _) => "messages[].reasoning_content",
-        (Protocol::Responses, _) => "input",
     }
 }
 

@@ -111,11 +111,11 @@ fn losses_name_the_field_of_the_callers_dialect() {
         of(Protocol::Messages),
         [
             lost(Feature::Other, "context_management"),
-            lost(Feature::Hint, "cache_control"),
-            lost(Feature::File, "messages"),
-            lost(Feature::Hint, "messages"),
-            lost(Feature::Hint, "is_error"),
-            lost(Feature::Image, "messages"),
+            lost(Feature::Hint, "messages[].content[].cache_control"),
+            lost(Feature::File, "messages[].content[]"),
+            lost(Feature::Hint, "messages[].content[].thinking"),
+            lost(Feature::Hint, "messages[].content[].is_error"),
+            lost(Feature::Image, "messages[].content[]"),
             lost(Feature::TopK, "top_k"),
             lost(Feature::Stop, "stop_sequences"),
         ]
@@ -128,10 +128,11 @@ fn losses_name_the_field_of_the_callers_dialect() {
         params,
         [
             "context_management",
-            "prompt_cache_breakpoint",
-            "input",
-            "input",
-            "input",
+            "input[].content[].prompt_cache_breakpoint",
+            "input[].content[]",
+            "input[].summary",
+            "input[].output",
+            "input[].content[]",
             "top_k",
             "stop"
         ]
@@ -239,7 +240,10 @@ fn a_turn_that_says_nothing_here_does_not_stand_between_calls_and_results() {
         .map(|message| &message["role"])
         .collect();
     assert_eq!(roles, ["assistant", "tool", "user"]);
-    assert_eq!(written.lost, [lost(Feature::Hint, "reasoning_content")]);
+    assert_eq!(
+        written.lost,
+        [lost(Feature::Hint, "messages[].reasoning_content")]
+    );
 }
 
 #[test]
@@ -249,10 +253,10 @@ fn parts_in_impossible_places_are_reported() {
         turns: asks("Hi"),
         ..nothing()
     });
-    assert_eq!(written.lost, [lost(Feature::Other, "messages")]);
+    assert_eq!(written.lost, [lost(Feature::Other, "messages[].content[]")]);
     let turns = vec![assistant(vec![Part::text("Hi"), result("a", "1")])];
     assert_eq!(
         write(&Conversation { turns, ..nothing() }).lost,
-        [lost(Feature::Other, "messages")]
+        [lost(Feature::Other, "messages[].content[]")]
     );
 }

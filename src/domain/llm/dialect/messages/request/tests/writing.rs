@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{assistant, call, conversation, from_chat, goldens, result, turn, user, weather_tool};
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect::messages::request::{
-    Generation, budget_of, effort_of, param_of, write, write_for,
+    Generation, budget_of, effort_of, write, write_for,
 };
 use crate::domain::llm::normal::conversation::{
     Conversation, Effort, Format, Part, Reasoning, Role, Sampling, Source, Thought, Tool, ToolCall,
@@ -138,7 +138,7 @@ fn instructions_in_the_middle_become_the_users_words_and_are_told() {
     );
     assert_eq!(
         lost(&conversation),
-        [(Feature::SystemTurn, "messages".to_owned())]
+        [(Feature::SystemTurn, "messages[].role".to_owned())]
     );
 }
 
@@ -172,7 +172,10 @@ fn arguments_that_are_no_object_are_told_and_the_call_is_kept() {
         let expected = if carried {
             vec![]
         } else {
-            vec![(Feature::Other, "messages".to_owned())]
+            vec![(
+                Feature::Other,
+                "messages[].tool_calls[].function.arguments".to_owned(),
+            )]
         };
         assert_eq!(lost(&conversation), expected, "{arguments}");
     }
@@ -225,7 +228,7 @@ fn thoughts_of_other_makers_stay_behind() {
         assert_eq!(messages(&conversation)[1]["content"], "b");
         assert_eq!(
             lost(&conversation),
-            [(Feature::Hint, "messages".to_owned())]
+            [(Feature::Hint, "messages[].reasoning_content".to_owned())]
         );
     }
 }
@@ -250,27 +253,33 @@ fn pictures_and_files_of_other_types_are_told() {
         (image(base64("image/webp", "AA=="), Some("auto")), None),
         (
             image(base64("image/png", "AA=="), Some("low")),
-            Some(Feature::Hint),
+            Some((Feature::Hint, "messages[].content[].image_url.detail")),
         ),
         (
             image(base64("image/tiff", "AA=="), None),
-            Some(Feature::Image),
+            Some((Feature::Image, "messages[].content[]")),
         ),
         (file(base64("text/csv", "YSxi")), None),
         (file(base64("application/json", "e30=")), None),
-        (file(base64("text/plain", "/w==")), Some(Feature::File)),
-        (file(base64("application/zip", "AA==")), Some(Feature::File)),
+        (
+            file(base64("text/plain", "/w==")),
+            Some((Feature::File, "messages[].content[]")),
+        ),
+        (
+            file(base64("application/zip", "AA==")),
+            Some((Feature::File, "messages[].content[]")),
+        ),
         (file(Source::Url("https://example.com/a.pdf".into())), None),
     ];
-    for (part, feature) in cases {
+    for (part, loss) in cases {
         let name = format!("{part:?}");
         let conversation = from_chat(vec![turn(
             Role::User,
             vec![Part::text("a"), part.clone(), part],
         )]);
-        let expected: Vec<_> = feature
+        let expected: Vec<_> = loss
             .into_iter()
-            .map(|feature| (feature, "messages".to_owned()))
+            .map(|(feature, param)| (feature, param.to_owned()))
             .collect();
         assert_eq!(lost(&conversation), expected, "{name}, told once");
     }
@@ -415,9 +424,17 @@ fn sampling_is_clamped_carried_or_told() {
 
 #[test]
 fn formats_are_carried_or_told_in_the_callers_words() {
-    for (origin, param) in [
-        (Protocol::Chat, "response_format"),
-        (Protocol::Responses, "text.format"),
+    for (origin, param, description) in [
+        (
+            Protocol::Chat,
+            "response_format",
+            "response_format.json_schema.description",
+        ),
+        (
+            Protocol::Responses,
+            "text.format",
+            "text.format.description",
+        ),
     ] {
         let conversation = |format| Conversation {
             origin,
@@ -435,7 +452,10 @@ fn formats_are_carried_or_told_in_the_callers_words() {
             strict: None,
         };
         let conversation = conversation(schema);
-        assert_eq!(lost(&conversation), [(Feature::Hint, param.to_owned())]);
+        assert_eq!(
+            lost(&conversation),
+            [(Feature::Hint, description.to_owned())]
+        );
         assert_eq!(
             write(&conversation).body["output_config"],
             json!({"format": {"type": "json_schema", "schema": {"type": "object"}}})
@@ -633,7 +653,7 @@ fn a_summary_alone_does_not_turn_thinking_on() {
     };
     assert_eq!(
         lost(&conversation),
-        [(Feature::Hint, "reasoning".to_owned())]
+        [(Feature::Hint, "reasoning.summary".to_owned())]
     );
 }
 
@@ -666,26 +686,4 @@ fn the_generation_is_told_by_the_version_in_the_name() {
     ] {
         assert_eq!(Generation::of(model), Generation::Adaptive, "{model}");
     }
-}
-
-#[test]
-fn every_feature_has_a_name_in_every_dialect() {
-    assert_eq!(
-        param_of(Feature::Reasoning, Protocol::Chat),
-        "reasoning_effort"
-    );
-    assert_eq!(
-        param_of(Feature::Reasoning, Protocol::Responses),
-        "reasoning"
-    );
-    assert_eq!(param_of(Feature::Image, Protocol::Responses), "input");
-    assert_eq!(param_of(Feature::Image, Protocol::Chat), "messages");
-    assert_eq!(
-        param_of(Feature::Stop, Protocol::Messages),
-        "stop_sequences"
-    );
-    assert_eq!(
-        param_of(Feature::ParallelTools, Protocol::Responses),
-        "parallel_tool_calls"
-    );
 }

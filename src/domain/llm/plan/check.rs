@@ -1,0 +1,130 @@
+//! What an alias lets a caller ask for.
+
+use serde_json::{Map, Value};
+
+use crate::base::errors::{Code, Refusal};
+use crate::domain::llm::Protocol;
+use crate::domain::llm::render::THREAD;
+use crate::domain::llm::request::ChatRequest;
+use crate::domain::settings::config::Alias;
+
+pub(super) fn check_input(alias: &Alias, bytes: u64, param: &str) -> Result<(), Refusal> {
+    if bytes <= alias.max_input_bytes {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::InputTooLong)
+        .param(param)
+        .detail(format!(
+            "The input has {bytes} bytes; this alias accepts {}.",
+            alias.max_input_bytes
+        )))
+}
+
+/// Parameters that cost more than one bounded answer, or reach beyond it.
+const COSTLY: [&str; 12] = [
+    "n",
+    "best_of",
+    "store",
+    "modalities",
+    "service_tier",
+    "audio",
+    "prediction",
+    "web_search_options",
+    "mcp_servers",
+    "container",
+    "conversation",
+    "prompt",
+];
+
+/// Is it more than its harmless value?
+fn costly(name: &str, value: &Value) -> bool {
+    match name {
+        "n" | "best_of" => value.as_u64().is_some_and(|n| n > 1),
+        "store" => value.as_bool() == Some(true),
+        "modalities" => value
+            .as_array()
+            .is_some_and(|list| list.iter().any(|m| m.as_str() != Some("text"))),
+        "service_tier" => !matches!(value.as_str(), Some("auto" | "default" | "standard_only")),
+        "audio" | "prediction" | "web_search_options" | "mcp_servers" | "container"
+        | "conversation" | "prompt" => !value.is_null(),
+        _ => false,
+    }
+}
+
+pub(super) fn check_parameters(alias: &Alias, request: &ChatRequest) -> Result<(), Refusal> {
+    let allowed = |name: &str| alias.allow_parameters.iter().any(|allowed| allowed == name);
+    let refuse = |param: &str, allow: &str| {
+        Refusal::new(Code::UnsupportedParameter).param(param).detail(format!(
+            "`{param}` is not carried by this alias; the operator can add \"{allow}\" to its allow_parameters."
+        ))
+    };
+    // What is stored in the operator's account at the provider is not for visitors.
+    for name in COSTLY {
+        // What a Responses caller wants stored is stored here.
+        let ours = name == "store" && request.protocol == Protocol::Responses;
+        if request
+            .body
+            .get(name)
+            .is_some_and(|value| costly(name, value))
+            && !ours
+            && !allowed(name)
+        {
+            return Err(refuse(name, name));
+        }
+    }
+    // A conversation that the provider held would be the operator's, not its caller's.
+    if request.protocol == Protocol::Messages
+        && request.body.get("thread").is_some_and(|v| !v.is_null())
+    {
+        return Err(Refusal::new(Code::UnsupportedParameter)
+            .param(THREAD)
+            .detail("No conversations are held here: send all of `messages` without `thread`."));
+    }
+    if let Some(Value::Array(tools)) = request.body.get("tools")
+        && !allowed("server_tools")
+    {
+        for (i, tool) in tools.iter().enumerate() {
+            // Tools that the caller runs are bounded by the input ceiling; those the provider runs are billed apart.
+            let own = tool
+                .get("type")
+                .and_then(Value::as_str)
+                .is_none_or(|kind| matches!(kind, "function" | "custom"));
+            if !own {
+                return Err(refuse(&format!("tools[{i}].type"), "server_tools"));
+            }
+        }
+    }
+    if !allowed("images")
+        && let Some(param) = first_media_part(&request.body)
+    {
+        return Err(refuse(&param, "images"));
+    }
+    Ok(())
+}
+
+/// The path of the first content part that is an image, a file or audio.
+fn first_media_part(body: &Map<String, Value>) -> Option<String> {
+    let (field, messages) = ["messages", "input"]
+        .into_iter()
+        .find_map(|field| Some((field, body.get(field)?.as_array()?)))?;
+    messages.iter().enumerate().find_map(|(i, message)| {
+        let parts = message.get("content")?.as_array()?;
+        let part = parts.iter().position(|part| {
+            part.get("type")
+                .and_then(Value::as_str)
+                .is_some_and(|kind| {
+                    matches!(
+                        kind,
+                        "image_url"
+                            | "image"
+                            | "input_audio"
+                            | "file"
+                            | "document"
+                            | "input_image"
+                            | "input_file"
+                    )
+                })
+        })?;
+        Some(format!("{field}[{i}].content[{part}]"))
+    })
+}
