@@ -5,7 +5,7 @@ import { after, before, test } from "node:test";
 
 import { call, leaks, secretsIn } from "./support/client.mjs";
 import { assertDressed, assertRefused, startHouse } from "./support/house.mjs";
-import { AUDIO } from "./support/speak.mjs";
+import { AUDIO, MEDIA } from "./support/speak.mjs";
 import { BOUNDARY } from "./support/visitor.mjs";
 
 let house;
@@ -17,12 +17,20 @@ before(async () => {
     retry: { base_ms: 10, max_ms: 20 },
     aliases: [
       ...["moderations", "images", "speech", "transcriptions"].map(serving),
+      // Of the same kind, but another model.
+      { name: "other-transcriptions", public: true, serves: "transcriptions", target: [{ provider: "openai", model: "media:other" }] },
+      { name: "failing", public: true, serves: "moderations", retry: { attempts_per_target: 1, attempts: 1 }, target: [{ provider: "openai", model: "moody:m" }] },
       { name: "fallback", public: true, serves: "moderations", target: [{ provider: "openai", model: "status_503:m" }, { provider: "openai", model: "media:second" }] },
       { name: "helped", public: true, system: "You answer in verse.", target: [{ provider: "openai", model: "good" }] },
     ],
     prices: [{ model: "media:images", input: 1, output: 10 }],
   });
   ({ provider } = house);
+  /** Refuses once, then answers. */
+  provider.own.moody = ({ count, body, response }) => {
+    const [type, text] = MEDIA["/v1/moderations"](body);
+    response.writeHead(count === 1 ? 503 : 200, { "content-type": type }).end(count === 1 ? "{}" : text);
+  };
   url = house.worker.url;
 });
 after(() => house?.stop());
@@ -110,6 +118,67 @@ test("what is no form, or names no model, is refused", async () => {
   assertRefused(await call(url, { path, body: without, headers: multipart }), "openai", 400, "missing_parameter");
   assertRefused(await call(url, { path, body: form("images", true), headers: multipart }), "openai", 400, "endpoint_not_carried");
   assertRefused(await call(url, { path: "/v1/moderations", json: { input: "x" } }), "openai", 400, "missing_parameter");
+});
+
+/** A form that a client wrote anew, as on a retry: another boundary, the same content. */
+const reworded = (bytes) => Buffer.from(bytes.toString("latin1").replaceAll(BOUNDARY, "----another-boundary"), "latin1");
+/** The same form with one byte of its file changed, which stands for no character, neither before nor after. */
+function touched(bytes) {
+  const copy = Buffer.from(bytes);
+  const at = copy.indexOf(0xfe);
+  assert.ok(at > 0);
+  copy[at] = 0xff;
+  return copy;
+}
+
+/** Calls that take a key: what is asked, the same in other words, and what is another body. */
+const json = (model, more) => ({ json: { model, ...more } });
+const sound = (body) => ({ body, headers: multipart });
+const again = { body: reworded(form("transcriptions", true)), headers: { "content-type": "multipart/form-data; boundary=----another-boundary" } };
+const KEYED = [
+  ["/v1/moderations", json("moderations", { input: "Is this fine?" }), { json: { input: "Is this fine?", model: "moderations" } }, [json("moderations", { input: "And this?" })]],
+  ["/v1/images/generations", json("images", { prompt: "a house", n: 1 }), { json: { n: 1, prompt: "a house", model: "images" } }, [json("images", { prompt: "a barn", n: 1 })]],
+  ["/v1/images/edits", sound(form("images", true)), sound(form("images", true)), [sound(touched(form("images", true)))]],
+  ["/v1/audio/speech", json("speech", { input: "Good day.", voice: "alloy" }), { json: { voice: "alloy", input: "Good day.", model: "speech" } }, [json("speech", { input: "Good day.", voice: "echo" })]],
+  [
+    "/v1/audio/transcriptions",
+    sound(form("transcriptions", true)),
+    again,
+    [sound(touched(form("transcriptions", true))), sound(Buffer.from(form("transcriptions", true).toString("latin1").replace("\r\nde\r\n", "\r\nen\r\n"), "latin1")), sound(form("other-transcriptions", true))],
+  ],
+];
+
+for (const [path, asked, same, others] of KEYED) {
+  test(`one key is one call of ${path}: the same bytes for all who send it, and a conflict for another body`, async () => {
+    const asking = (given, key) => call(url, { path, ...given, headers: { ...given.headers, "idempotency-key": key } });
+    const key = `key of ${path}`;
+    const count = () => provider.requests.filter((seen) => seen.path === path).length;
+    const before = count();
+    const answers = await Promise.all(Array.from({ length: 5 }, () => asking(asked, key)));
+    answers.push(await asking(asked, key), await asking(same, key));
+    for (const answer of answers) {
+      assert.equal(answer.status, 200, answer.text);
+      assertDressed(answer);
+      assert.ok(answer.bytes.length > 0 && answer.bytes.equals(answers[0].bytes));
+      assert.equal(answer.headers["content-type"], answers[0].headers["content-type"]);
+    }
+    assert.equal(answers.filter(({ headers }) => headers["x-gatehouse-attached"] === "true").length, answers.length - 1);
+    assert.equal(count(), before + 1);
+    assert.ok(answers[0].bytes.equals(provider.requests.findLast((seen) => seen.path === path).sent()));
+    for (const other of others) assertRefused(await asking(other, key), "openai", 422, "idempotency_conflict");
+    assert.equal(count(), before + 1);
+    const fresh = await asking(others[0], `${key}, another`);
+    assert.deepEqual([fresh.status, fresh.headers["x-gatehouse-attached"], count()], [200, undefined, before + 2]);
+  });
+}
+
+test("a passed-on call that failed frees its key", async () => {
+  const asked = { path: "/v1/moderations", json: { model: "failing", input: "x" }, headers: { "idempotency-key": "moody" } };
+  assertRefused(await call(url, asked), "openai", 502, "upstream_error");
+  const answer = await call(url, asked);
+  assert.deepEqual([answer.status, answer.headers["x-gatehouse-attached"]], [200, undefined], answer.text);
+  assert.ok((await call(url, asked)).bytes.equals(answer.bytes));
+  assert.equal(provider.of("moody:m").length, 2);
 });
 
 test("retries and the next target are there for these calls too", async () => {

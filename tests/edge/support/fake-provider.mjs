@@ -65,12 +65,14 @@ function record(request, response, bytes) {
  *
  * @returns {Promise<{
  *   url: string, requests: object[], second: {url: string, requests: string[]},
- *   of(model: string): object[], next(model: string): Promise<object>, stop(): Promise<void>
- * }>} `second` is where redirects point; `next` settles with the next request for that model.
+ *   of(model: string): object[], next(model: string): Promise<object>, own: object, stop(): Promise<void>
+ * }>} `second` is where redirects point; `next` settles with the next request for that model; `own` takes behaviours that
+ *   one test alone needs.
  */
 export async function startProvider() {
   const requests = [];
   const waiting = [];
+  const own = {};
   const second = { requests: [] };
   const other = createServer((request, response) => {
     second.requests.push(`${request.method} ${request.url} ${JSON.stringify(request.headers)}`);
@@ -97,7 +99,7 @@ export async function startProvider() {
     }
     const say = Object.values(SPEAK).find(({ path }) => path === request.url) ?? SPEAK.openai;
     const pieces = [`Answer ${number}: `, "good ", "day, ", "世界", "。"];
-    await BEHAVIOURS[fault]({
+    await (BEHAVIOURS[fault] ?? own[fault])({
       say,
       stream: seen.body.stream === true,
       body: seen.body,
@@ -126,6 +128,7 @@ export async function startProvider() {
     url,
     requests,
     second,
+    own,
     of,
     next: (model) => within(new Promise((resolve) => waiting.push({ model, resolve })), `a request for ${model}`),
     stop: () => Promise.all([close(server), close(other)]),

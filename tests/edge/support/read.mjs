@@ -133,6 +133,7 @@ const responses = {
     const seen = blank();
     let text = "";
     const open = new Set();
+    const done = new Set();
     for (const [number, { event, data }] of list.entries()) {
       const said = JSON.parse(data);
       assert.equal(event, said.type, "the event's name is its type");
@@ -146,7 +147,13 @@ const responses = {
       if (event === "response.output_item.added") open.add(said.item.id);
       if (event === "response.output_text.delta") {
         assert.ok(open.has(said.item_id), "a delta of an open item");
+        assert.ok(!done.has(`${said.item_id} ${said.content_index}`), "no delta behind the end of its text");
         text += said.delta;
+      }
+      if (event === "response.output_text.done") {
+        const part = `${said.item_id} ${said.content_index}`;
+        assert.ok(open.has(said.item_id) && !done.has(part), "a text is done once");
+        done.add(part);
       }
       if (event === "response.output_item.done") assert.ok(open.delete(said.item.id));
       if (["response.completed", "response.incomplete", "response.failed"].includes(event)) {

@@ -1,7 +1,7 @@
 // The real Worker: `wrangler dev` over workerd, with stores of its own in a temporary folder.
 
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -84,13 +84,30 @@ async function kill(run, signal) {
   await run.ended;
 }
 
+/** Memory of the runtime in a group of processes, in bytes; undefined where the system does not tell. */
+function memoryOf(group) {
+  if (!existsSync("/proc/self/stat")) return undefined;
+  let bytes = 0;
+  for (const id of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
+    try {
+      const [, name, rest] = /\((.*)\) (.*)/s.exec(readFileSync(`/proc/${id}/stat`, "utf8"));
+      // Behind the name: state, parent, group.
+      if (name !== "workerd" || Number(rest.split(" ")[2]) !== group) continue;
+      bytes += 1024 * Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${id}/status`, "utf8"))[1]);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return bytes;
+}
+
 /**
  * Starts the Worker with that configuration.
  *
  * @param {object | undefined} settings What `config()` gives; without it the configuration that was built in.
  * @param {object} vars Variables and secrets laid over the canaries; `undefined` takes one away.
  * @returns {Promise<object>} `url`; `output()` all that was printed; `logs()` the log lines; `log(requestId)` waits for one;
- *   `restart({ hard, next, meanwhile })` with the same stores; `folder` of the stores; `stop()`.
+ *   `memory()` of the runtime in bytes, undefined where the system does not tell it; `restart({ hard, next, meanwhile })` with the same stores; `folder` of the stores; `stop()`.
  */
 export async function startWorker(settings, vars = {}) {
   const folder = mkdtempSync(join(tmpdir(), "gatehouse-test-"));
@@ -112,6 +129,7 @@ export async function startWorker(settings, vars = {}) {
     async log(requestId) {
       return until(() => logs().find((line) => line.request_id === requestId), `the log line of ${requestId}`);
     },
+    memory: () => memoryOf(run.child.pid),
     /** `hard` kills without a chance to write anything; `meanwhile` is done while nothing runs. */
     async restart({ hard = false, next = settings, meanwhile } = {}) {
       await kill(run, hard ? "SIGKILL" : "SIGTERM");

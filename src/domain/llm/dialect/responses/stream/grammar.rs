@@ -11,6 +11,8 @@ struct Part {
     index: u64,
     kind: &'static str,
     text: String,
+    /// Its text was told to be whole.
+    done: bool,
 }
 
 struct Item {
@@ -303,6 +305,7 @@ impl Item {
             index,
             kind,
             text: String::new(),
+            done: false,
         });
         Ok(())
     }
@@ -316,6 +319,7 @@ impl Item {
     fn more(&mut self, kind: &str, index_name: &str, data: &Value) -> Result<(), String> {
         let part = self.part(index_name, data)?;
         ensure(part.kind == kind, "another kind of part")?;
+        ensure(!part.done, "a delta behind the end of its text")?;
         part.text
             .push_str(data["delta"].as_str().ok_or("no delta")?);
         Ok(())
@@ -333,7 +337,10 @@ impl Item {
         ensure(
             data[field] == part.text.as_str(),
             "not the text of the deltas",
-        )
+        )?;
+        ensure(!part.done, "a text is done twice")?;
+        part.done = true;
+        Ok(())
     }
 
     fn finish(&mut self, index_name: &str, data: &Value) -> Result<(), String> {

@@ -24,7 +24,7 @@ impl Writer {
 
     /// Writes one event.
     pub fn event(&mut self, event: &Event, out: &mut Vec<Frame>) {
-        self.0.expect_more(event);
+        self.0.expect_more(event, out);
         self.0.event(event, out);
     }
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::state::State;
 use crate::domain::llm::dialect::responses::wire::{Count, Item, Lenient, Text};
-use crate::domain::llm::normal::event::{Delta, Event};
+use crate::domain::llm::normal::event::{Delta, Event, Frame};
 
 /// What the forwarded frames have left to be done.
 #[derive(Debug, Default)]
@@ -40,10 +40,11 @@ impl State {
         self.adopted = true;
     }
 
-    /// A text that was done goes on after all.
-    pub fn expect_more(&mut self, event: &Event) {
-        if matches!(event, Event::Delta(Delta::Text(_) | Delta::Arguments(_))) {
-            self.forward.told.retain(|name| !name.ends_with(".done"));
+    /// A text that the forwarded frames have ended goes on after all: in a new part, since no part ends twice.
+    pub fn expect_more(&mut self, event: &Event, out: &mut Vec<Frame>) {
+        let more = matches!(event, Event::Delta(Delta::Text(text)) if !text.is_empty());
+        if more && self.forward.told.iter().any(|name| is_end_of_text(name)) {
+            self.begin_next_part(out);
         }
     }
 
@@ -114,6 +115,10 @@ fn has_blocks(item: &RawValue) -> bool {
     let mut parts = Vec::new();
     serde_json::from_str::<Item<'_>>(item.get())
         .is_ok_and(|item| item.into_parts(&mut parts).is_ok() && !parts.is_empty())
+}
+
+fn is_end_of_text(name: &str) -> bool {
+    matches!(name, "response.output_text.done" | "response.refusal.done")
 }
 
 /// Events that begin and end the parts of an item, and end the item.

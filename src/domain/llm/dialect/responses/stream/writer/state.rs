@@ -315,6 +315,17 @@ impl State {
         self.push_of_item("response.content_part.added", fields, out);
     }
 
+    /// Ends the open part and begins another one of its kind.
+    pub fn begin_next_part(&mut self, out: &mut Vec<Frame>) {
+        if let Some(Kind::Message {
+            open: Some(part), ..
+        }) = self.kind()
+        {
+            let refusal = part.refusal;
+            self.open_part(refusal, out);
+        }
+    }
+
     fn close_part(&mut self, out: &mut Vec<Frame>) {
         let Some(Kind::Message { parts, open }) = self.kind() else {
             return;
