@@ -1,7 +1,11 @@
 //! The documents' stories over a fake world that can fail anywhere: what is stored is whole, what is refused or broken
 //! leaves nothing, and nobody sees what is somebody else's.
 
+#[path = "documents_story/keys.rs"]
+mod keys;
 mod support;
+
+use std::collections::BTreeMap;
 
 use gatehouse::app::documents::{content, create, create_in_segments, delete, get, list, sweep};
 use gatehouse::app::gate::Caller;

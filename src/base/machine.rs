@@ -26,6 +26,15 @@ pub struct Effects {
     pub delete_all: bool,
 }
 
+impl Effects {
+    /// These, and further rows to write.
+    #[must_use]
+    pub fn and(mut self, writes: impl IntoIterator<Item = Write>) -> Self {
+        self.writes.extend(writes);
+        self
+    }
+}
+
 /// A synchronous state machine: atomicity is a fact of the signatures, since no await can stand between read and write.
 pub trait Machine: Sized {
     /// What may be asked of it; limits and policies travel in the command, so a changed setting needs no restart.

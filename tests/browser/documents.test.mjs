@@ -78,6 +78,24 @@ test("a refused file is told from the catalogue, and the others are sent", async
   assert.equal(await page.textContent(".problem-detail"), "bad.exe: application/x-msdownload");
 });
 
+test("a file that is sent again after a failure has the same key, and one that is chosen anew has another", async () => {
+  const keys = [];
+  await page.route("**/v1/files", (route) => {
+    const request = route.request();
+    if (request.method() !== "POST") return route.fallback();
+    keys.push(request.headers()["idempotency-key"]);
+    return keys.length === 1 ? route.abort() : route.fallback();
+  });
+  await page.goto("/documents");
+  await page.setInputFiles("#file", file("notes.txt"));
+  await page.click(".problems button >> text=Try again");
+  await status("notes.txt was stored.");
+  await page.setInputFiles("#file", file("notes.txt"));
+  await page.waitForFunction(() => document.querySelectorAll("tbody tr").length === 2);
+  assert.match(keys[0], /^[0-9a-f-]{36}$/);
+  assert.deepEqual([keys.length, keys[1], keys[2] !== keys[0]], [3, keys[0], true]);
+});
+
 test("a file can be dropped", async () => {
   await page.goto("/documents");
   const data = await page.evaluateHandle(() => {

@@ -1,14 +1,16 @@
 //! Creating a document.
 
-use super::{ask_owner, own_site, purge, register, shape};
+use super::{ask_owner, own_site, purge, register, shape, unexpected};
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Class, Port, PortFault, call, storage_refusal};
 use crate::app::reply::Reply;
 use crate::app::request::Head;
+use crate::app::stored::keyed;
 use crate::base::digest::{hex, hmac_sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::documents::form::{FORM_OVERHEAD_BYTES, Form, Rules, Upload, too_large};
+use crate::domain::documents::keys::Finish;
 use crate::domain::documents::manifest::{
     Document, Purpose, SEGMENT_BYTES, document_id, segment_key, segments_for,
 };
@@ -27,20 +29,40 @@ const ABANDONED_AFTER: Millis = Millis::from_secs(3_600);
 /// write to arrive, so that the sweep never removes segments before they are written.
 const LAST_WRITE_AFTER: Millis = Millis::from_secs(3_300);
 
+/// How long a call waits for another one with its key: 35 s, which outlasts the lease of one that was lost.
+const WAIT_FOR_KEY: Millis = Millis::from_secs(35);
+
+/// Between two looks at a key that is taken: 100 ms, doubled each time up to a second.
+const FIRST_LOOK_AFTER: Millis = Millis(100);
+const MOST_BETWEEN_LOOKS: Millis = Millis(1000);
+
+/// An upload with a key tells that it is still coming when 10 s have passed since it last did: a third of the lease.
+const RENEW_AFTER_PIECE: Millis = Millis::from_secs(10);
+
+/// Most bytes in memory of an upload that is only compared with an earlier one: 64 KiB = 64 × 1024, so that a storm of
+/// them has room in an isolate.
+const REPEATED_SEGMENT_BYTES: u64 = 65_536;
+
 /// Stores a document.
 ///
 /// | # | step | refusal |
 /// |---|---|---|
-/// | 1 | the request comes from this site; set-up, type and length are right | 403, 413, 415, 503 |
+/// | 1 | the request comes from this site; set-up, key, type and length are right | 400, 403, 413, 415, 503 |
 /// | 2 | who: the cookie's visitor, or a new one | – |
 /// | 3 | the directory knows the owner | 503 |
-/// | 4 | room, from narrow to wide: owner (with the intent), network, site | 403, 503 |
-/// | 5 | the form is read, one segment in memory, each written when it is full | 400, 413, 415, 503 |
-/// | 6 | quotas settle at the true length | 503 |
-/// | 7 | commit: the document exists | 503 |
-/// | 8 | the answer, with a cookie for a new visitor | – |
+/// | 4 | the owner has room for the intent, and its key is free; or its key stands for a reply already | 403, 409, 503 |
+/// | 5 | room of the network and the site | 403, 503 |
+/// | 6 | the form is read, one segment in memory, each written when it is full | 400, 409, 413, 415, 503 |
+/// | 7 | quotas settle at the true length | 503 |
+/// | 8 | commit: the document exists, and its key stands for the reply | 409, 503 |
+/// | 9 | the answer, with a cookie for a new visitor | – |
 ///
-/// A refusal after step 3 undoes what was done, and what cannot be undone now is left to the sweep.
+/// A refusal after step 3 undoes what was done, frees the key, and what cannot be undone now is left to the sweep. When
+/// the key stands for a reply, the form is read for what it says alone; if that is the same, the same reply is given,
+/// otherwise 422.
+///
+/// A call whose key is taken waits before it reads its body: so it holds no memory, and can still store the document
+/// itself when the other call fails.
 ///
 /// # Errors
 /// As the table says.
@@ -68,15 +90,17 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
     own_site(head)?;
     let keys = port.settings().keys.as_ref().ok_or_else(setup_required)?;
     let policy = &port.settings().config.documents;
-    let reserved = declared_length(head, policy)?;
     let shape = shape(head);
+    let key = key(port, caller, head, shape)?;
+    let reserved = declared_length(head, policy)?;
     let rules = Rules {
         max_bytes: reserved,
         segment_bytes,
         types: policy.types.clone(),
         default_purpose: (shape == Shape::Anthropic).then_some(Purpose::UserData),
     };
-    let form = Form::new(head.content_type.as_deref(), rules)?;
+    let content_type = head.content_type.as_deref();
+    let form = Form::new(content_type, rules.clone())?;
 
     // 2
     let now = port.now();
@@ -95,25 +119,50 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
         .await
         .map_err(|fault| storage_refusal(&fault))?;
 
-    // 4 to 7
+    // 4
+    let begun = begin(port, &intent, key.as_deref(), policy).await;
+    if let Ok(Begun::Repeated {
+        fingerprint,
+        body: told,
+    }) = begun
+    {
+        let rules = Rules {
+            segment_bytes: segment_bytes.min(REPEATED_SEGMENT_BYTES),
+            ..rules
+        };
+        compare(Form::new(content_type, rules)?, body, &fingerprint).await?;
+        let reply = Reply::json(200, told).header("x-gatehouse-attached", "true");
+        return Ok(reply.headers(cookie.map(|cookie| ("set-cookie", cookie))));
+    }
+
+    // 5 to 8
     let stored = async {
+        begun?;
         reserve(port, &intent, policy).await?;
-        let upload = write(port, &intent, form, body, now.plus(LAST_WRITE_AFTER)).await?;
+        let upload = write(port, &intent, key.as_deref(), form, body, now).await?;
+        let key = key.map(|key| (key, upload.fingerprint()));
         let document = document(&intent, upload, now, Millis::from_secs(policy.ttl_seconds));
         settle(port, &document).await?;
-        commit(port, &document).await?;
-        Ok(document)
+        let told = wire::file(&document, shape);
+        let finish = key.map(|(key, fingerprint)| Finish {
+            key,
+            fingerprint,
+            body: told.clone(),
+            ttl: Millis::from_secs(port.settings().config.streams.idempotency_ttl_seconds),
+        });
+        commit(port, document, finish).await?;
+        Ok(told)
     };
-    let document = match stored.await {
-        Ok(document) => document,
-        Err(refusal) => {
-            undo(port, &intent).await;
-            return Err(refusal);
-        }
+    let told = match stored.await {
+        Ok(told) => told,
+        Err(refusal) => match undo(port, &intent).await {
+            Some(told) => told,
+            None => return Err(refusal),
+        },
     };
 
-    // 8
-    let reply = Reply::json(200, wire::file(&document, shape));
+    // 9
+    let reply = Reply::json(200, told);
     Ok(reply.headers(cookie.map(|cookie| ("set-cookie", cookie))))
 }
 
@@ -124,6 +173,25 @@ fn setup_required() -> Refusal {
         "The secret {MASTER_KEY} is missing or is not 32 bytes in base64url. Make one with \
          `openssl rand -base64 32 | tr '+/' '-_' | tr -d '='`."
     ))
+}
+
+/// The digest of the caller's key. A caller without a cookie becomes a new visitor with each upload, of whom no earlier
+/// one can be known: there a key is checked and stands for nothing. The protocol is part of it, as it shapes the reply.
+fn key(
+    port: &impl Port,
+    caller: &Caller,
+    head: &Head,
+    shape: Shape,
+) -> Result<Option<String>, Refusal> {
+    let Some(key) = head.idempotency_key.as_deref() else {
+        return Ok(None);
+    };
+    let route = match shape {
+        Shape::OpenAi => "/v1/files",
+        Shape::Anthropic => "/v1/files anthropic",
+    };
+    let digest = keyed(port.settings(), caller, route, key)?;
+    Ok((caller.principal != Principal::Anonymous).then_some(digest))
 }
 
 /// The most that the file can come to: the whole body's length where it is known, and never more than the policy.
@@ -175,19 +243,79 @@ fn hidden(network: &str, keys: &DerivedKeys) -> String {
 
 // === 4 ===
 
-async fn reserve(port: &impl Port, intent: &Intent, policy: &Documents) -> Result<(), Refusal> {
-    let begin = owner::Command::Begin {
+/// What the owner says of an intent.
+enum Begun {
+    /// It is noted, and the key is its own.
+    Noted,
+    /// The key stands for that reply to a form that said that.
+    Repeated { fingerprint: String, body: String },
+}
+
+/// Notes the intent with its owner, once its key is free.
+async fn begin(
+    port: &impl Port,
+    intent: &Intent,
+    key: Option<&str>,
+    policy: &Documents,
+) -> Result<Begun, Refusal> {
+    let command = owner::Command::Begin {
         intent: intent.clone(),
         limits: Limits {
             count: policy.max_count,
             bytes: policy.max_visitor_bytes,
         },
+        key: key.map(str::to_owned),
     };
-    match ask_owner(port, &intent.owner, &begin).await {
-        Ok(owner::Reply::Done) => {}
-        Ok(owner::Reply::Full { shortage }) => return Err(no_room(shortage, policy)),
-        other => return Err(super::unexpected(other)),
+    let until = port.now().plus(WAIT_FOR_KEY);
+    let mut pause = FIRST_LOOK_AFTER;
+    loop {
+        match ask_owner(port, &intent.owner, &command).await {
+            Ok(owner::Reply::Done) => return Ok(Begun::Noted),
+            Ok(owner::Reply::Repeated { fingerprint, body }) => {
+                return Ok(Begun::Repeated { fingerprint, body });
+            }
+            Ok(owner::Reply::Full { shortage }) => return Err(no_room(shortage, policy)),
+            Ok(owner::Reply::Busy { wait }) if port.now() >= until => {
+                return Err(in_progress(wait));
+            }
+            Ok(owner::Reply::Busy { wait }) => {
+                port.sleep(pause.min(wait)).await;
+                pause = pause.plus(pause).min(MOST_BETWEEN_LOOKS);
+            }
+            other => return Err(unexpected(other)),
+        }
     }
+}
+
+/// Another call has the key.
+fn in_progress(wait: Millis) -> Refusal {
+    Refusal::new(Code::IdempotencyInProgress)
+        .param("Idempotency-Key")
+        .wait(wait)
+}
+
+/// Reads a form that must say the same as the one with that fingerprint.
+async fn compare<B: ByteSource>(
+    mut form: Form,
+    body: &mut B,
+    fingerprint: &str,
+) -> Result<(), Refusal> {
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(broken)?;
+        let mut input = piece.as_slice();
+        // Segments are for nobody: the document is stored.
+        while form.push(&mut input)?.is_some() {}
+    }
+    if form.finish()?.fingerprint() == fingerprint {
+        Ok(())
+    } else {
+        Err(Refusal::new(Code::IdempotencyConflict).param("Idempotency-Key"))
+    }
+}
+
+// === 5 ===
+
+async fn reserve(port: &impl Port, intent: &Intent, policy: &Documents) -> Result<(), Refusal> {
     let network = network_ledger(&intent.network);
     for (ledger, limit, whose) in [
         (
@@ -226,18 +354,28 @@ fn no_room(shortage: Shortage, policy: &Documents) -> Refusal {
     })
 }
 
-// === 5 ===
+// === 6 ===
 
+/// Reads the form and writes its segments. `begun` is when the upload began.
 async fn write<B: ByteSource>(
     port: &impl Port,
     intent: &Intent,
+    key: Option<&str>,
     mut form: Form,
     body: &mut B,
-    deadline: Millis,
+    begun: Millis,
 ) -> Result<Upload, Refusal> {
+    let deadline = begun.plus(LAST_WRITE_AFTER);
     let mut written = 0usize;
+    let mut heard_of = port.now();
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|fault| Refusal::new(Code::IncompleteBody).cause(fault.0))?;
+        let piece = piece.map_err(broken)?;
+        if let Some(key) = key
+            && port.now().since(heard_of) >= RENEW_AFTER_PIECE
+        {
+            renew(port, intent, key).await?;
+            heard_of = port.now();
+        }
         let mut input = piece.as_slice();
         while let Some(segment) = form.push(&mut input)? {
             if port.now() >= deadline {
@@ -253,7 +391,23 @@ async fn write<B: ByteSource>(
     form.finish()
 }
 
-// === 6 and 7 ===
+fn broken(fault: PortFault) -> Refusal {
+    Refusal::new(Code::IncompleteBody).cause(fault.0)
+}
+
+/// Keeps the key. Whether it was kept is decided at the commit: an owner that does not answer now is no reason to stop.
+async fn renew(port: &impl Port, intent: &Intent, key: &str) -> Result<(), Refusal> {
+    let command = owner::Command::Renew {
+        id: intent.id.clone(),
+        key: key.to_owned(),
+    };
+    match ask_owner(port, &intent.owner, &command).await {
+        Ok(owner::Reply::NotFound) => Err(in_progress(MOST_BETWEEN_LOOKS)),
+        _ => Ok(()),
+    }
+}
+
+// === 7 and 8 ===
 
 fn document(intent: &Intent, upload: Upload, created: Millis, ttl: Millis) -> Document {
     Document {
@@ -288,12 +442,16 @@ async fn settle(port: &impl Port, document: &Document) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn commit(port: &impl Port, document: &Document) -> Result<(), Refusal> {
-    let command = owner::Command::Commit {
-        document: document.clone(),
-    };
-    match ask_owner(port, &document.owner, &command).await {
+async fn commit(
+    port: &impl Port,
+    document: Document,
+    finish: Option<Finish>,
+) -> Result<(), Refusal> {
+    let (owner, has_key) = (document.owner.clone(), finish.is_some());
+    let command = owner::Command::Commit { document, finish };
+    match ask_owner(port, &owner, &command).await {
         Ok(owner::Reply::Done) => Ok(()),
+        Ok(owner::Reply::NotFound) if has_key => Err(in_progress(MOST_BETWEEN_LOOKS)),
         Ok(other) => Err(lost(&format!("the owner answered {other:?}"))),
         Err(fault) => Err(storage_refusal(&fault)),
     }
@@ -306,13 +464,21 @@ fn lost(cause: &str) -> Refusal {
 
 /// Takes back whatever was reached. The owner's row goes first: once it is removed no commit that is still under way can
 /// bring the document back, and only then may its blobs and quota go. While the owner does not answer, nothing may.
-async fn undo(port: &impl Port, intent: &Intent) {
+///
+/// `Some` is the reply's body: the document was committed with its key, of which the answer was lost. That stands, since
+/// another call may have given the reply already.
+async fn undo(port: &impl Port, intent: &Intent) -> Option<String> {
     let command = owner::Command::Abort {
         id: intent.id.clone(),
     };
-    // A document that the owner never heard of has neither blobs nor quota.
-    if let Ok(owner::Reply::Purge { purges, .. }) = ask_owner(port, &intent.owner, &command).await {
-        // What fails here is left to the sweep.
-        let _ = purge(port, &intent.owner, &purges).await;
+    match ask_owner(port, &intent.owner, &command).await {
+        Ok(owner::Reply::Repeated { body, .. }) => Some(body),
+        // A document that the owner never heard of has neither blobs nor quota.
+        Ok(owner::Reply::Purge { purges, .. }) => {
+            // What fails here is left to the sweep.
+            let _ = purge(port, &intent.owner, &purges).await;
+            None
+        }
+        _ => None,
     }
 }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use super::content_type::{SNIFF_BYTES, clean_filename, judge};
 use super::manifest::{Purpose, Segment};
 use super::multipart::{Event, MultipartFault, Parser, PartHead, boundary};
-use crate::base::digest::hex;
+use crate::base::digest::{hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 
@@ -51,6 +51,23 @@ pub struct Upload {
     pub segments: Vec<Segment>,
     /// How long the caller wants it kept at most.
     pub lifetime: Option<Millis>,
+}
+
+impl Upload {
+    /// A digest of everything that makes the document what it is: 64 hex digits. It does not depend on how the form was
+    /// written, since clients draw a new boundary for each attempt.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        let said = serde_json::json!([
+            self.purpose,
+            self.filename,
+            self.content_type,
+            self.bytes,
+            self.sha256,
+            self.lifetime,
+        ]);
+        hex(&sha256(said.to_string().as_bytes()))
+    }
 }
 
 /// Reads one upload.
@@ -511,6 +528,39 @@ mod tests {
             (upload.purpose, upload.lifetime),
             (Purpose::FineTune, Some(Millis(3_600_000)))
         );
+    }
+
+    #[test]
+    fn a_fingerprint_tells_what_was_said_and_not_how() {
+        let anchor = ("name=\"expires_after[anchor]\"", &b"created_at"[..]);
+        let seconds = ("name=\"expires_after[seconds]\"", &b"3600"[..]);
+        let print = |parts: &[(&str, &[u8])], step| {
+            read(&form(parts), step, rules()).unwrap().0.fingerprint()
+        };
+        let known = print(&[PURPOSE, (FILE, b"hi")], 9);
+        // Pinned: a change here turns every repetition of an upload into a conflict for as long as keys are kept.
+        assert_eq!(
+            known,
+            "919362254ee3822104218b7945b1c502eb65c8ff3de1d46008be0efbb1c557b6"
+        );
+        let other = ("name=other", &b"x"[..]);
+        assert_eq!(print(&[(FILE, b"hi"), other, PURPOSE], 2), known);
+        let segmented = Rules {
+            segment_bytes: 1,
+            ..rules()
+        };
+        let (upload, _) = read(&form(&[PURPOSE, (FILE, b"hi")]), 9, segmented).unwrap();
+        assert_eq!(upload.fingerprint(), known);
+        let others = [
+            print(&[PURPOSE, (FILE, b"ho")], 9),
+            print(&[("name=purpose", b"batch"), (FILE, b"hi")], 9),
+            print(&[PURPOSE, ("name=file; filename=b.txt", b"hi")], 9),
+            print(&[PURPOSE, ("name=file; filename=a.md", b"hi")], 9),
+            print(&[PURPOSE, (FILE, b"hi"), anchor, seconds], 9),
+        ];
+        let different: std::collections::BTreeSet<&String> =
+            others.iter().chain([&known]).collect();
+        assert_eq!(different.len(), 6);
     }
 
     #[test]

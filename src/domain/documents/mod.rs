@@ -1,13 +1,14 @@
 //! Documents: what is stored where, who owns it, how much room there is, and what may come in and go out.
 //!
 //! * [`manifest`]: a document, its segments and its keys.
-//! * [`owner`], [`quota`], [`directory`]: the three objects that keep them.
+//! * [`owner`], [`quota`], [`directory`]: the three objects that keep them; [`keys`]: what an owner's repeated uploads get.
 //! * [`multipart`], [`form`], [`content_type`]: an upload, read piece by piece.
 //! * [`range`], [`wire`]: what goes back to the caller.
 
 pub mod content_type;
 pub mod directory;
 pub mod form;
+pub mod keys;
 pub mod manifest;
 pub mod multipart;
 pub mod owner;

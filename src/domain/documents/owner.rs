@@ -5,12 +5,16 @@
 //!                         └──────────Abort, one hour──────────────────▲
 //! ```
 //! A removed row is never shown; it stands until somebody has deleted its blobs and says so, so that none is forgotten.
+//!
+//! An upload may carry an `Idempotency-Key`: [`Keys`] are kept beside the documents, so that a document and what its key
+//! stands for appear in one step.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
+use super::keys::{Finish, Keys, Standing};
 use super::manifest::{Document, Purpose, segment_keys};
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
@@ -61,13 +65,27 @@ pub enum Command {
         intent: Intent,
         /// What the owner may keep, this one included.
         limits: Limits,
+        /// The digest of its key, which it is to have to itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// An upload with a key is still coming.
+    Renew {
+        /// The document's id.
+        id: String,
+        /// The key's digest.
+        key: String,
     },
     /// Every segment is durable: the document exists from now on.
     Commit {
         /// All of it.
         document: Document,
+        /// What its key stands for from now on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        finish: Option<Finish>,
     },
-    /// It will not be stored after all, whatever was reached.
+    /// It will not be stored after all, whatever was reached. Once its key stands for its reply it is too late: another
+    /// call may have given that reply already.
     Abort {
         /// The document's id.
         id: String,
@@ -116,8 +134,20 @@ pub enum Reply {
         /// Which limit.
         shortage: Shortage,
     },
-    /// There is no such document, it is not complete, or it is gone.
+    /// There is no such document, it is not complete, or it is gone. Or the key is another upload's.
     NotFound,
+    /// Another upload has the key.
+    Busy {
+        /// For how long at most, when no more is heard of it.
+        wait: Millis,
+    },
+    /// The key's upload was stored.
+    Repeated {
+        /// Digest of everything that its form said.
+        fingerprint: String,
+        /// Its reply's body.
+        body: String,
+    },
     /// The document.
     Found {
         /// All of it.
@@ -174,6 +204,7 @@ impl Purge {
 #[derive(Debug, Default)]
 pub struct OwnerDocuments {
     rows: BTreeMap<String, Row>,
+    keys: Keys,
     /// Rows that this version cannot read: kept, so that a newer one still can.
     foreign_rows: bool,
 }
@@ -231,7 +262,7 @@ impl Machine for OwnerDocuments {
             let id = key.strip_prefix(ROW_PREFIX);
             if let (Some(id), Ok(row)) = (id, serde_json::from_str(&value)) {
                 owner.rows.insert(id.to_owned(), row);
-            } else {
+            } else if !owner.keys.load(&key, &value) {
                 owner.foreign_rows = true;
             }
         }
@@ -240,9 +271,14 @@ impl Machine for OwnerDocuments {
 
     fn apply(&mut self, now: Millis, command: Command) -> (Reply, Effects) {
         match command {
-            Command::Begin { intent, limits } => self.begin(now, intent, limits),
-            Command::Commit { document } => self.commit(now, document),
-            Command::Abort { id } => self.remove(&id, |_| true),
+            Command::Begin {
+                intent,
+                limits,
+                key,
+            } => self.begin(now, intent, limits, key),
+            Command::Renew { id, key } => self.renew(now, &id, &key),
+            Command::Commit { document, finish } => self.commit(now, document, finish),
+            Command::Abort { id } => self.abort(&id),
             Command::Delete { id } => {
                 self.remove(&id, |row| matches!(row, Row::Ready(_)) && !row.is_over(now))
             }
@@ -265,15 +301,31 @@ impl Machine for OwnerDocuments {
     fn wake(&mut self, now: Millis) -> Effects {
         let writes = self.remove_what_is_over(now);
         Effects {
-            writes,
-            alarm: self.next_due(),
-            delete_all: self.rows.is_empty() && !self.foreign_rows,
+            // The alarm that woke us is spent, even when it came too early.
+            alarm: self.next_alarm(),
+            ..self.effects(writes)
         }
     }
 }
 
 impl OwnerDocuments {
-    fn begin(&mut self, now: Millis, intent: Intent, limits: Limits) -> (Reply, Effects) {
+    fn begin(
+        &mut self,
+        now: Millis,
+        intent: Intent,
+        limits: Limits,
+        key: Option<String>,
+    ) -> (Reply, Effects) {
+        let standing = key.as_deref().map_or(Standing::Free, |key| {
+            self.keys.standing(now, key, &intent.id)
+        });
+        match standing {
+            Standing::Free => {}
+            Standing::Running(wait) => return (Reply::Busy { wait }, Effects::default()),
+            Standing::Finished { fingerprint, body } => {
+                return (Reply::Repeated { fingerprint, body }, Effects::default());
+            }
+        }
         match self.rows.get(&intent.id) {
             Some(Row::Pending(known)) if *known == intent => {
                 return (Reply::Done, Effects::default());
@@ -296,29 +348,57 @@ impl OwnerDocuments {
         } else if bytes > limits.bytes {
             Shortage::Bytes
         } else {
-            return (
-                Reply::Done,
-                self.put(intent.id.clone(), Row::Pending(intent)),
-            );
+            let claimed = key.and_then(|key| {
+                self.keys
+                    .claim(now, key, intent.id.clone(), intent.abandoned)
+            });
+            let effects = self.put(intent.id.clone(), Row::Pending(intent));
+            return (Reply::Done, effects.and(claimed));
         };
         (Reply::Full { shortage }, Effects::default())
     }
 
-    fn commit(&mut self, now: Millis, document: Document) -> (Reply, Effects) {
+    /// Whoever lost its key learns it here, and may stop.
+    fn renew(&mut self, now: Millis, id: &str, key: &str) -> (Reply, Effects) {
+        if !self.keys.holds(key, id) {
+            return (Reply::NotFound, Effects::default());
+        }
+        let renewed = self.keys.renew(now, key);
+        (Reply::Done, Effects::default().and(renewed))
+    }
+
+    fn commit(
+        &mut self,
+        now: Millis,
+        document: Document,
+        finish: Option<Finish>,
+    ) -> (Reply, Effects) {
+        let holds_its_key = |finish: &Finish| self.keys.holds(&finish.key, &document.id);
         match self.rows.get(&document.id) {
             Some(Row::Ready(known)) if *known == document => (Reply::Done, Effects::default()),
             Some(Row::Pending(intent))
                 if now < intent.abandoned
                     && document.bytes <= intent.reserved
-                    && document.segments.len() <= intent.segments =>
+                    && document.segments.len() <= intent.segments
+                    && finish.as_ref().is_none_or(holds_its_key) =>
             {
-                (
-                    Reply::Done,
-                    self.put(document.id.clone(), Row::Ready(document)),
-                )
+                let finished = finish
+                    .map(|finish| self.keys.finish(now, document.id.clone(), finish))
+                    .unwrap_or_default();
+                let effects = self.put(document.id.clone(), Row::Ready(document));
+                (Reply::Done, effects.and(finished))
             }
             _ => (Reply::NotFound, Effects::default()),
         }
+    }
+
+    fn abort(&mut self, id: &str) -> (Reply, Effects) {
+        if let Some(Standing::Finished { fingerprint, body }) = self.keys.finished(id) {
+            return (Reply::Repeated { fingerprint, body }, Effects::default());
+        }
+        let freed = self.keys.free(id);
+        let (reply, effects) = self.remove(id, |_| true);
+        (reply, effects.and(freed))
     }
 
     fn get(&self, now: Millis, id: &str) -> Reply {
@@ -396,9 +476,8 @@ impl OwnerDocuments {
             self.next_due()
         };
         let effects = Effects {
-            alarm: self.next_due().filter(|_| !writes.is_empty()),
-            writes,
-            delete_all: false,
+            alarm: self.next_alarm().filter(|_| !writes.is_empty()),
+            ..self.effects(writes)
         };
         (Reply::Purge { purges, next_due }, effects)
     }
@@ -414,31 +493,40 @@ impl OwnerDocuments {
                 });
             }
         }
-        let effects = if self.rows.is_empty() && !self.foreign_rows {
-            Effects {
-                delete_all: true,
-                ..Effects::default()
-            }
-        } else {
-            Effects {
-                writes,
-                ..Effects::default()
-            }
-        };
+        let effects = self.effects(writes);
         (Reply::Done, effects)
     }
 
     fn remove_what_is_over(&mut self, now: Millis) -> Vec<Write> {
+        let forgotten = self.keys.expire(now);
         let over = self.rows.iter_mut().filter(|(_, row)| row.is_over(now));
-        over.filter_map(|(id, row)| {
+        let removed = over.filter_map(|(id, row)| {
             *row = Row::Removed(row.purge());
             row_write(id, row)
-        })
-        .collect()
+        });
+        removed.chain(forgotten).collect()
     }
 
+    /// When there will be something to sweep. A key needs no visit: it has neither blobs nor quota.
     fn next_due(&self) -> Option<Millis> {
         self.rows.values().filter_map(Row::due).min()
+    }
+
+    fn next_alarm(&self) -> Option<Millis> {
+        self.next_due()
+            .into_iter()
+            .chain(self.keys.next_due())
+            .min()
+    }
+
+    /// Without rows nothing is worth keeping, not even an alarm.
+    fn effects(&self, writes: Vec<Write>) -> Effects {
+        let nothing_left = self.rows.is_empty() && self.keys.is_empty() && !self.foreign_rows;
+        Effects {
+            writes: if nothing_left { Vec::new() } else { writes },
+            delete_all: nothing_left,
+            ..Effects::default()
+        }
     }
 
     fn put(&mut self, id: String, row: Row) -> Effects {
@@ -449,7 +537,7 @@ impl OwnerDocuments {
         self.rows.insert(id, row);
         Effects {
             writes: write.into_iter().collect(),
-            alarm: self.next_due(),
+            alarm: self.next_alarm(),
             delete_all: false,
         }
     }
@@ -498,12 +586,14 @@ mod tests {
         Command::Begin {
             intent: intent(id, reserved),
             limits,
+            key: None,
         }
     }
 
     fn commit(document: &Document) -> Command {
         Command::Commit {
             document: document.clone(),
+            finish: None,
         }
     }
 

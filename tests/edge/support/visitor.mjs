@@ -37,7 +37,7 @@ export function form(content, { filename = "notes.txt", type = "text/plain", pur
 }
 
 /** The head of an upload that is sent by hand. */
-export function uploadHead(who, length) {
+export function uploadHead(who, length, more = {}) {
   const lines = [
     "POST /v1/files HTTP/1.1",
     "host: localhost",
@@ -45,6 +45,7 @@ export function uploadHead(who, length) {
     `content-length: ${length}`,
     `cookie: ${who.jar.cookie}`,
     `cf-connecting-ip: ${who.address}`,
+    ...Object.entries(more).map(([name, value]) => `${name}: ${value}`),
   ];
   return Buffer.from(`${lines.join("\r\n")}\r\n\r\n`);
 }

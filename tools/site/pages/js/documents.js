@@ -29,6 +29,15 @@ async function call(path, options) {
   return response.json();
 }
 
+/** A key for each file that was chosen: sent again after a failure it is not stored twice. */
+const keys = new WeakMap();
+
+function keyOf(file) {
+  // Pages that came without TLS from another machine have no randomUUID.
+  if (!keys.has(file)) keys.set(file, crypto.randomUUID?.());
+  return keys.get(file);
+}
+
 /** Sends one file; XMLHttpRequest alone tells how much of a body has left. */
 function transfer(file, onProgress, signal) {
   return new Promise((resolve, reject) => {
@@ -37,6 +46,8 @@ function transfer(file, onProgress, signal) {
     body.append("purpose", "user_data");
     body.append("file", file, file.name);
     request.open("POST", "/v1/files");
+    const key = keyOf(file);
+    if (key) request.setRequestHeader("idempotency-key", key);
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => event.lengthComputable && onProgress(event.loaded, event.total));
     request.addEventListener("load", async () => {
