@@ -41,6 +41,7 @@ export async function buildWorker(profile) {
     say(`building the Worker (${profile})`);
     await workerBuild(profile);
     dropRepeatedImports();
+    if (profile === "release") await dropNames();
   });
 }
 
@@ -49,6 +50,15 @@ function dropRepeatedImports() {
   const file = at("build", "index.js");
   const text = readFileSync(file, "utf8");
   writeFileSync(file, text.replace(/("\.\/snippets\/[^"]+": ?[\w$]+)(?:,\s*\1)+/g, "$1"));
+}
+
+/**
+ * Leaves out the functions' names, which are for debuggers alone and a twelfth of the upload. worker-build always keeps
+ * them, and the linker's `strip = "symbols"` would take away what wasm-bindgen needs.
+ */
+function dropNames() {
+  const file = at("build", "index_bg.wasm");
+  return run("wasm-opt", [file, "--strip-debug", "-o", file], { quiet: true });
 }
 
 /** Runs worker-build and shows cargo's progress; what else it says is shown when it fails. */

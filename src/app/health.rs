@@ -72,8 +72,11 @@ impl<P: Port> Health<P> {
             let healthy_before = health.targets.iter().any(|t| t.gate == Gate::Closed);
             let gate = match gate {
                 LocalGate::Closed => Gate::Closed,
-                LocalGate::Open { until } => Gate::Open { until },
-                LocalGate::NeedsTrial if healthy_before => Gate::Open { until: now },
+                LocalGate::Open { until, fatal } => Gate::Open { until, fatal },
+                LocalGate::NeedsTrial if healthy_before => Gate::Open {
+                    until: now,
+                    fatal: None,
+                },
                 LocalGate::NeedsTrial => health.ask_for_trial(&name).await,
             };
             health.targets.push(Watched {

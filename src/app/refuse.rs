@@ -10,6 +10,7 @@ use crate::base::errors::{Code, Entry, Refusal, Text};
 use crate::domain::limits::headers::retry;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::render::error_object;
+use crate::domain::llm::upstream::MAX_PASSED_WAIT;
 use crate::domain::route::Dialect;
 
 /// Renders a refusal.
@@ -83,11 +84,14 @@ fn problem<P: Port>(head: &Head, refusal: &Refusal, text: &Text, request_id: &st
         .bytes(body.to_string())
 }
 
-/// `Retry-After` and its relatives; what cannot succeed by waiting tells SDKs not to retry by themselves.
+/// `Retry-After` and its relatives. What cannot succeed by waiting tells SDKs not to retry by themselves; so does a
+/// wait that was capped, since they would sleep it out once for each retry, and in vain.
 fn wait_headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
+    const NO: (&str, &str) = ("x-should-retry", "false");
     let mut headers = refusal.wait.map(retry).unwrap_or_default();
-    if !refusal.code.entry().retryable {
-        headers.push(("x-should-retry", "false".to_owned()));
+    let hopeless = !refusal.code.entry().retryable || refusal.wait == Some(MAX_PASSED_WAIT);
+    if hopeless && !headers.iter().any(|(name, _)| *name == NO.0) {
+        headers.push((NO.0, NO.1.to_owned()));
     }
     headers
 }

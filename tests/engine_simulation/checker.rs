@@ -4,7 +4,7 @@ use gatehouse::base::time::Millis;
 use gatehouse::domain::llm::engine::failure::{Break, Failure, FailureKind as K};
 use gatehouse::domain::llm::engine::machine::Engine;
 use gatehouse::domain::llm::engine::{
-    Action, AttemptId, Booked, End, Gate, Health, Input, Mode, Plan, TargetId,
+    Action, AttemptId, Booked, End, Fatal, Gate, Health, Input, Mode, Plan, TargetId,
 };
 
 use crate::world::Seen;
@@ -38,20 +38,24 @@ const FAULTS: [K; 12] = [
     K::Quota,
 ];
 /// From the least telling to the most.
-const TELLING: [&[K]; 12] = [
+const TELLING: [&[K]; 14] = [
+    &[K::Redirect],
+    &[K::NotServed],
+    &[K::Quota],
+    &[K::Auth],
     &[K::Unreachable],
-    &[K::Conflict, K::Redirect],
+    &[K::Conflict],
     &[K::Protocol, K::Cut, K::TooLarge],
     &[K::Server],
     &[K::Timeout, K::FirstToken, K::Deadline],
     &[K::Shed],
     &[K::RateLimited],
-    &[K::Quota],
-    &[K::Auth],
     &[K::ContentFilter],
     &[K::ContextLength],
     &[K::Rejected],
 ];
+/// What no wait mends.
+const OPERATORS: [K; 4] = [K::Redirect, K::NotServed, K::Quota, K::Auth];
 
 fn telling(kind: K) -> usize {
     TELLING
@@ -541,15 +545,33 @@ impl Checker {
             .iter()
             .zip(&self.targets)
             .filter_map(|(t, known)| match (t.gate, known.last) {
-                (Gate::Open { until }, _) => Some(until.since(now)),
-                (_, Some((at, Some(failure)))) => failure.wait.map(|wait| at.plus(wait).since(now)),
+                (Gate::Open { until, fatal }, _) => fatal.is_none().then(|| until.since(now)),
+                (_, Some((at, Some(failure)))) => failure
+                    .wait
+                    .filter(|_| !OPERATORS.contains(&failure.kind))
+                    .map(|wait| at.plus(wait).since(now)),
                 _ => None,
             });
         let named = named.min();
         let Some(target) = target else {
             assert!(self.attempts.is_empty());
-            assert_eq!((failure.kind, wait), (K::Server, named));
+            let reasons = self.plan.targets.iter().map(|t| match t.gate {
+                Gate::Open { fatal, .. } => fatal,
+                _ => None,
+            });
+            let reasons: Vec<_> = reasons.collect();
+            let kind = if reasons.contains(&None) {
+                K::Server
+            } else if reasons.contains(&Some(Fatal::Key)) {
+                K::Auth
+            } else {
+                K::Quota
+            };
+            assert_eq!((failure.kind, wait), (kind, named));
             self.seen.note("all open");
+            if kind != K::Server {
+                self.seen.note("all open for the operator");
+            }
             return;
         };
         assert!(self.failures.contains(&(failure, target)));
@@ -566,6 +588,7 @@ impl Checker {
         }
         match failure.kind {
             K::Rejected | K::ContextLength | K::ContentFilter => assert_eq!(wait, None),
+            kind if OPERATORS.contains(&kind) => assert_eq!(wait, None),
             _ => assert_eq!(wait, named),
         }
     }
@@ -726,15 +749,22 @@ impl Checker {
 
     /// Each failure that is a target's fault was reported as such, with its wait, and no other was.
     fn reports_match_failures(&self) {
-        let mut expected: Vec<(TargetId, Option<Millis>, bool)> = self
+        let mut expected: Vec<(TargetId, Option<Millis>, Option<Fatal>)> = self
             .failures
             .iter()
             .filter(|(f, _)| FAULTS.contains(&f.kind))
-            .map(|(f, target)| (*target, f.wait, f.kind == K::Auth))
+            .map(|(f, target)| {
+                let fatal = match f.kind {
+                    K::Auth => Some(Fatal::Key),
+                    K::Quota => Some(Fatal::Quota),
+                    _ => None,
+                };
+                (*target, f.wait, fatal)
+            })
             .collect();
         // Nobody is to blame for a caller in a hurry.
         for target in &self.hurried {
-            let at = expected.iter().position(|e| *e == (*target, None, false));
+            let at = expected.iter().position(|e| *e == (*target, None, None));
             expected.swap_remove(at.expect("a failure without a wish"));
         }
         let reported = |a: &Attempt| {

@@ -11,7 +11,7 @@ mod world;
 
 use gatehouse::base::time::Millis;
 use gatehouse::domain::llm::engine::failure::{Break, Failure, FailureKind};
-use gatehouse::domain::llm::engine::{Deadlines, End, Gate, Mode, Plan, Retry, Target};
+use gatehouse::domain::llm::engine::{Deadlines, End, Fatal, Gate, Mode, Plan, Retry, Target};
 
 use world::{Behaviour, Climate, Random, Seen, World};
 
@@ -99,6 +99,7 @@ fn target(random: &mut Random) -> Target {
             0 => Gate::Trial,
             1 => Gate::Open {
                 until: Millis(world::START.0 + random.between(0, 30_000)),
+                fatal: random.pick(&[None, None, Some(Fatal::Key), Some(Fatal::Quota)]),
             },
             _ => Gate::Closed,
         },
@@ -171,15 +172,38 @@ fn the_same_seed_gives_the_same_call() {
 fn a_plan_without_targets_or_with_open_ones_alone_is_over_at_once() {
     use gatehouse::domain::llm::engine::Action;
     use gatehouse::domain::llm::engine::machine::Engine;
-    for (gates, wait) in [(vec![], None), (vec![70, 30, 50], Some(Millis(30)))] {
+    let lasting = [Some(Fatal::Quota), Some(Fatal::Key)];
+    for (gates, kind, wait) in [
+        (vec![], FailureKind::Server, None),
+        (
+            vec![(70, None), (30, None), (50, None)],
+            FailureKind::Server,
+            Some(Millis(30)),
+        ),
+        // As long as one is down in passing, a wait helps: until that one may be asked.
+        (
+            vec![(70, None), (30, lasting[0])],
+            FailureKind::Server,
+            Some(Millis(70)),
+        ),
+        (
+            vec![(70, lasting[0]), (30, lasting[0])],
+            FailureKind::Quota,
+            None,
+        ),
+        (
+            vec![(70, lasting[0]), (30, lasting[1])],
+            FailureKind::Auth,
+            None,
+        ),
+    ] {
         let mut plan = stories::plan(gates.len());
-        for (target, until) in plan.targets.iter_mut().zip(gates) {
-            target.gate = Gate::Open {
-                until: Millis(world::START.0 + until),
-            };
+        for (target, (until, fatal)) in plan.targets.iter_mut().zip(gates) {
+            let until = Millis(world::START.0 + until);
+            target.gate = Gate::Open { until, fatal };
         }
         let (engine, actions) = Engine::new(plan, world::START, 1);
-        let failure = Failure::new(FailureKind::Server);
+        let failure = Failure::new(kind);
         let target = None;
         assert_eq!(
             actions,

@@ -4,7 +4,7 @@ use gatehouse::base::machine::Machine;
 use gatehouse::base::time::Millis;
 use gatehouse::domain::llm::engine::failure::{Break, Failure, FailureKind};
 use gatehouse::domain::llm::engine::{
-    Action, Booked, Deadlines, End, Gate, Health, Mode, Plan, Retry, Target, TargetId,
+    Action, Booked, Deadlines, End, Fatal, Gate, Health, Mode, Plan, Retry, Target, TargetId,
 };
 use gatehouse::domain::llm::health::local::{LocalGate, LocalView};
 use gatehouse::domain::llm::health::machine::TargetState;
@@ -353,7 +353,7 @@ fn s15_a_flapping_primary_costs_no_answer_and_is_used_again_within_half_a_minute
         let now = START.plus(Millis::from_secs(second));
         let gate = match view.gate(now) {
             LocalGate::Closed => Gate::Closed,
-            LocalGate::Open { until } => Gate::Open { until },
+            LocalGate::Open { until, fatal } => Gate::Open { until, fatal },
             LocalGate::NeedsTrial => {
                 let command = view.ask_trial(now, &call);
                 let (reply, _) = object.apply(now, command);
@@ -408,7 +408,7 @@ fn refused_credentials_open_the_breaker_and_are_told_only_when_nobody_else_answe
     assert!(told.delivered());
     let fatal = Health::Failure {
         wait: None,
-        fatal: true,
+        fatal: Some(Fatal::Key),
     };
     assert_eq!(told.reports[0], (PRIMARY, fatal));
     let told = tell(
@@ -416,6 +416,18 @@ fn refused_credentials_open_the_breaker_and_are_told_only_when_nobody_else_answe
         &[
             &[refuses(FailureKind::Auth)],
             &[refuses(FailureKind::Unreachable)],
+        ],
+    );
+    assert_eq!(
+        failed_with(&told),
+        FailureKind::Unreachable,
+        "to try again may help"
+    );
+    let told = tell(
+        plan(2),
+        &[
+            &[refuses(FailureKind::NotServed)],
+            &[refuses(FailureKind::Auth)],
         ],
     );
     assert_eq!(failed_with(&told), FailureKind::Auth);

@@ -157,6 +157,7 @@ impl Seen {
             "trial given back",
             "prefill refused",
             "all open",
+            "all open for the operator",
             "retry-after waited for",
             "retry-after too long",
             "went on to a larger context",

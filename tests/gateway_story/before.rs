@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use gatehouse::app::port::Class;
+use gatehouse::app::request::Head;
 use gatehouse::domain::answer::{Index, Passage};
 use gatehouse::domain::llm::Protocol;
 use gatehouse::domain::settings::config::{
@@ -11,10 +12,10 @@ use gatehouse::domain::settings::config::{
 use serde_json::json;
 
 use crate::house::{
-    Chat, Messages, Responses, ask, ask_with, call, house, once, patient, post, priced, question,
-    said, secs, streamed, streams, text_of, with,
+    Chat, Messages, Responses, ask, ask_with, call, house, once, once_each, patient, post, priced,
+    question, said, secs, streamed, streams, text_of, with,
 };
-use crate::support::fake_port::{Fault, Op, When};
+use crate::support::fake_port::{FakePort, Fault, Op, When};
 use crate::support::run::{join_all, settle};
 use crate::support::upstream::{Piece, Scripted};
 use crate::{grammar, support::Received};
@@ -28,6 +29,28 @@ fn fails(received: &Received, status: u16, code: &str) {
         "{}",
         received.text()
     );
+}
+
+fn wait_of(received: &Received) -> Option<&str> {
+    received.header("Retry-After")
+}
+
+/// Neither a person nor an SDK is told to try again.
+fn is_final(received: &Received, code: &str) {
+    fails(received, 502, code);
+    assert_eq!(received.header("x-should-retry"), Some("false"), "{code}");
+    assert_eq!(wait_of(received), None, "{code}");
+    assert_eq!(received.header("retry-after-ms"), None, "{code}");
+}
+
+/// How often the operator was called, and by which code.
+fn alerts(port: &FakePort) -> Vec<(String, String)> {
+    let logged = port.logged.borrow();
+    let alerts = logged.iter().filter(|line| line["route"] == "alert");
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    alerts
+        .map(|line| (text(&line["code"]), text(&line["target"])))
+        .collect()
 }
 
 // === retries and waits ===
@@ -80,13 +103,43 @@ fn an_absurd_wait_is_not_waited_for_but_told_to_the_caller_capped() {
     port.provider("first", [Scripted::error(429, Some("86400"))]);
     let received = ask(&port, Chat, question(Chat, "hi"));
     fails(&received, 503, "upstream_rate_limited");
-    assert_eq!(
-        received
-            .header("retry-after")
-            .or(received.header("Retry-After")),
-        Some("60")
+    assert_eq!(wait_of(&received), Some("60"));
+    // SDKs would sleep the minute out, once for each retry, and find the limit again.
+    assert_eq!(received.header("x-should-retry"), Some("false"));
+    assert!(
+        received.text().contains("asks for a wait of 24 hours"),
+        "{}",
+        received.text()
     );
     assert_eq!(port.sent_to("first").len(), 1);
+}
+
+#[test]
+fn a_wait_within_a_minute_is_told_as_it_is_and_clients_may_try_again() {
+    for caller in Protocol::ALL {
+        for key in [None, Some("k".to_owned())] {
+            let port = house(&BOTH[..1], once);
+            let head = Head {
+                idempotency_key: key,
+                ..post(caller.endpoint())
+            };
+            for (asked, told, may_retry) in [
+                ("7", "7", true),
+                ("59", "59", true),
+                ("864000", "60", false),
+                ("99999999999", "60", false),
+            ] {
+                port.provider("first", [Scripted::error(429, Some(asked))]);
+                let received = ask_with(&port, head.clone(), question(caller, "hi"));
+                fails(&received, 503, "upstream_rate_limited");
+                assert_eq!(wait_of(&received), Some(told), "{asked}");
+                let header = received.header("x-should-retry");
+                assert_eq!(header.is_none(), may_retry, "{asked}");
+                assert_eq!(received.text().contains("asks for a wait"), !may_retry);
+                port.pass(secs(3600));
+            }
+        }
+    }
 }
 
 #[test]
@@ -133,6 +186,119 @@ fn attempts_never_exceed_what_is_configured() {
 }
 
 // === other targets ===
+
+#[test]
+fn what_one_target_does_not_serve_is_asked_of_the_next_and_is_never_the_callers_404() {
+    for status in [404, 405, 410, 451, 501] {
+        for caller in Protocol::ALL {
+            for stream in [false, true] {
+                let place = format!("{status} for {caller:?}, stream {stream}");
+                let body = || {
+                    if stream {
+                        streamed(caller, "hi")
+                    } else {
+                        question(caller, "hi")
+                    }
+                };
+                let port = house(&BOTH, |_| {});
+                port.provider("first", [Scripted::error(status, None)]);
+                let answer = if stream {
+                    streams(Messages, "second", &["The ", "answer."])
+                } else {
+                    said(Messages, "second", "The answer.")
+                };
+                port.provider("second", [answer]);
+                for calls in 1..=6 {
+                    let received = ask(&port, caller, body());
+                    assert_eq!(received.status, 200, "{place}: {}", received.text());
+                    assert_eq!(received.header("x-gatehouse-attempts"), Some("2"));
+                    // It may be the caller's doing, so the breaker stays closed; the operator is called.
+                    assert_eq!(port.sent_to("first").len(), calls, "{place}");
+                    let told = ("upstream_not_found".into(), "with-first/first".into());
+                    assert_eq!(alerts(&port), vec![told; calls], "{place}");
+                }
+                // Nobody is left.
+                let port = house(&BOTH[..1], |_| {});
+                port.provider("first", [Scripted::error(status, Some("3"))]);
+                let received = ask(&port, caller, body());
+                is_final(&received, "upstream_not_found");
+                assert_eq!(port.sent.borrow().len(), 1, "{place}");
+                let logged = port.logged.borrow();
+                let cause = logged.last().unwrap()["cause"].as_str().unwrap().to_owned();
+                assert_eq!(cause, format!("provider answered {status}: no"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_429_of_the_last_target_is_told_rather_than_a_key_that_the_first_one_refused() {
+    for first in [401, 402, 404, 302] {
+        let port = house(&BOTH, once_each);
+        port.provider("first", [Scripted::error(first, None)]);
+        port.provider("second", [Scripted::error(429, Some("7"))]);
+        for _ in 0..2 {
+            let received = ask(&port, Chat, question(Chat, "hi"));
+            fails(&received, 503, "upstream_rate_limited");
+            assert_eq!(wait_of(&received), Some("7"), "{first}");
+            assert_eq!(received.header("x-should-retry"), None);
+        }
+    }
+}
+
+#[test]
+fn errors_inside_a_200_are_asked_of_the_next_target_by_what_their_type_says() {
+    for (kind, goes_on, code) in [
+        ("not_found_error", true, "upstream_not_found"),
+        ("overloaded_error", true, "upstream_rate_limited"),
+        ("rate_limit_error", true, "upstream_rate_limited"),
+        ("billing_error", true, "upstream_quota"),
+        ("permission_error", true, "upstream_auth"),
+        ("authentication_error", true, "upstream_auth"),
+        ("timeout_error", true, "upstream_timeout"),
+        ("api_error", true, "upstream_error"),
+        ("request_too_large", true, "input_too_long"),
+        ("invalid_request_error", false, "upstream_rejected"),
+    ] {
+        for first in [Chat, Messages] {
+            for stream in [false, true] {
+                let error = json!({"type": "error", "error": {"type": kind, "message": "x"}});
+                let broken = if stream {
+                    Scripted::events([format!("event: error\ndata: {error}\n\n").into()])
+                } else {
+                    Scripted::json(200, &error)
+                };
+                let place = format!("{kind} of {first:?}, stream {stream}");
+                let body = || with(question(Chat, "hi"), json!({"stream": stream}));
+                let port = house(&[(first, "first"), (Messages, "second")], once_each);
+                port.provider("first", [broken.clone()]);
+                let answer = if stream {
+                    streams(Messages, "second", &["The ", "answer."])
+                } else {
+                    said(Messages, "second", "The answer.")
+                };
+                port.provider("second", [answer]);
+                let received = ask(&port, Chat, body());
+                assert_eq!(
+                    received.status == 200,
+                    goes_on,
+                    "{place}: {}",
+                    received.text()
+                );
+                assert_eq!(
+                    port.sent_to("second").len(),
+                    usize::from(goes_on),
+                    "{place}"
+                );
+                let port = house(&[(first, "first")], once);
+                port.provider("first", [broken]);
+                let alone = ask(&port, Chat, body());
+                assert_eq!(alone.code().as_deref(), Some(code), "{place}");
+                assert_ne!(alone.status, 404, "{place}");
+            }
+        }
+    }
+}
 
 #[test]
 fn any_failure_of_the_first_target_is_answered_by_the_second_in_every_pair_of_dialects() {
@@ -274,18 +440,71 @@ fn refused_credentials_open_the_breaker_and_the_next_call_does_not_touch_that_ta
 }
 
 #[test]
-fn refused_credentials_of_ours_are_no_401_of_the_callers() {
-    let port = house(&BOTH[..1], |_| {});
+fn what_lasts_until_the_operator_acts_is_final_for_every_call_and_every_isolate() {
+    let quota = || {
+        let error = json!({"error": {"code": "insufficient_quota", "message": "no"}});
+        Scripted::json(429, &error)
+    };
+    for (refused, code) in [
+        (Scripted::error(401, Some("9")), "upstream_auth"),
+        (Scripted::error(403, None), "upstream_auth"),
+        (Scripted::error(402, None), "upstream_quota"),
+        (quota(), "upstream_quota"),
+    ] {
+        for caller in Protocol::ALL {
+            for stream in [false, true] {
+                let port = house(&BOTH[..1], |_| {});
+                port.provider("first", [refused.clone()]);
+                let body = || {
+                    if stream {
+                        streamed(caller, "hi")
+                    } else {
+                        question(caller, "hi")
+                    }
+                };
+                // The first call asks, and the others know.
+                for call in 0..4 {
+                    is_final(&ask(&port, caller, body()), code);
+                    assert_eq!(port.sent.borrow().len(), 1, "{code}, call {call}");
+                }
+                // Another isolate asks once, too, and learns the rest.
+                port.other_isolate();
+                for call in 0..3 {
+                    is_final(&ask(&port, caller, body()), code);
+                    assert_eq!(port.sent.borrow().len(), 2, "{code}, call {call}");
+                }
+                // The trial after the pause meets the same.
+                port.pass(secs(31));
+                for call in 0..3 {
+                    is_final(&ask(&port, caller, body()), code);
+                    assert_eq!(port.sent.borrow().len(), 3, "{code}, call {call}");
+                }
+                let told = (code.to_owned(), "with-first/first".to_owned());
+                assert_eq!(alerts(&port), vec![told; 3]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_target_that_is_down_in_passing_beside_one_without_a_key_is_waited_for() {
+    let port = house(&BOTH, once_each);
     port.provider("first", [Scripted::error(401, None)]);
-    let first = ask(&port, Chat, question(Chat, "hi"));
-    fails(&first, 502, "upstream_auth");
-    let second = ask(&port, Chat, question(Chat, "hi"));
-    assert!(
-        second.status == 502 || second.status == 503,
-        "{}",
-        second.text()
-    );
-    assert_eq!(port.sent.borrow().len(), 1);
+    port.provider("second", [Scripted::error(503, None)]);
+    for _ in 0..5 {
+        fails(
+            &ask(&port, Chat, question(Chat, "hi")),
+            502,
+            "upstream_error",
+        );
+    }
+    let sent = port.sent.borrow().len();
+    let received = ask(&port, Chat, question(Chat, "hi"));
+    fails(&received, 502, "upstream_error");
+    assert_eq!(port.sent.borrow().len(), sent, "both are open");
+    assert_eq!(received.header("x-should-retry"), None);
+    let wait: u64 = wait_of(&received).unwrap().parse().unwrap();
+    assert!((1..=5).contains(&wait), "the pause of the second: {wait}");
 }
 
 #[test]

@@ -70,6 +70,11 @@ pub fn once(config: &mut Config) {
     config.retry.attempts = 1;
 }
 
+/// One attempt at each target.
+pub fn once_each(config: &mut Config) {
+    config.retry.attempts_per_target = 1;
+}
+
 /// Time enough for another target after one that said nothing until its deadline.
 pub fn patient(config: &mut Config) {
     config.retry.budget_ms = 100_000;

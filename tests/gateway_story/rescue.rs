@@ -1,5 +1,6 @@
 //! Answers that break after their first word and go on with another attempt: everything is said once.
 
+use gatehouse::base::sse::write_event;
 use gatehouse::domain::llm::Protocol;
 use gatehouse::domain::llm::message::Finish;
 use serde_json::Value;
@@ -44,12 +45,22 @@ fn so_far(sent: &Sent) -> Option<(String, bool)> {
 
 /// A provider that goes on where it is told to; after an instruction it says its last words again first.
 fn goes_on(port: &FakePort, protocol: Protocol, model: &'static str, prefill: bool) {
+    goes_on_with(port, protocol, model, prefill, FULL.to_owned());
+}
+
+fn goes_on_with(
+    port: &FakePort,
+    protocol: Protocol,
+    model: &'static str,
+    prefill: bool,
+    full: String,
+) {
     port.provider_that(model, move |sent| {
         let Some((text, told)) = so_far(sent) else {
-            return streams(protocol, model, &[FULL]);
+            return streams(protocol, model, &[&full]);
         };
         assert_eq!(told, !prefill, "{text:?}");
-        let rest = FULL
+        let rest = full
             .strip_prefix(&text)
             .expect("what was said is the beginning");
         let again = if told {
@@ -77,6 +88,49 @@ fn set_up(first: Protocol, second: Protocol, prefill: bool) -> FakePort {
     });
     goes_on(&port, second, "second", prefill);
     port
+}
+
+/// A chat without what a provider's chunks have of their own and ours have not. All name
+/// the same second: a continuation names that of our answer, which no SDK looks at twice.
+fn without_extras(caller: Protocol, bytes: &[u8]) -> Vec<u8> {
+    const OWN: [&str; 3] = ["service_tier", "system_fingerprint", "obfuscation"];
+    if caller != Chat {
+        return bytes.to_vec();
+    }
+    let mut out = Vec::new();
+    for frame in grammar::frames(bytes) {
+        let data = match serde_json::from_str::<Value>(&frame.data) {
+            Ok(Value::Object(mut chunk)) => {
+                chunk.insert("created".into(), 0.into());
+                chunk.retain(|name, _| !OWN.contains(&name.as_str()));
+                Value::Object(chunk).to_string()
+            }
+            _ => frame.data,
+        };
+        write_event(&mut out, frame.event, &data);
+    }
+    out
+}
+
+/// Nothing follows a text of a responses stream that was said to be done, and none is done twice. The grammar does not
+/// know that.
+fn nothing_follows_a_done_text(caller: Protocol, bytes: &[u8], place: &str) {
+    if caller != Responses {
+        return;
+    }
+    let mut done = Vec::new();
+    for frame in grammar::frames(bytes) {
+        let data: Value = serde_json::from_str(&frame.data).unwrap();
+        let of = (data["item_id"].clone(), data["content_index"].clone());
+        match data["type"].as_str().unwrap() {
+            "response.output_text.delta" => assert!(!done.contains(&of), "{place}: {data}"),
+            "response.output_text.done" => {
+                assert!(!done.contains(&of), "{place}: {data}");
+                done.push(of);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn is_finish(event: &str) -> bool {
@@ -118,6 +172,7 @@ fn wherever_the_first_stream_is_cut_the_caller_gets_one_whole_stream_with_every_
                             "{place}"
                         );
                         assert_eq!(received.outcome.code, None, "{place}");
+                        nothing_follows_a_done_text(caller, &received.body, &place);
                         runs += 1;
                     }
                 }
@@ -125,6 +180,69 @@ fn wherever_the_first_stream_is_cut_the_caller_gets_one_whole_stream_with_every_
         }
     }
     assert!(runs > 500, "{runs}");
+}
+
+/// Streams as the providers themselves send them, with thinking, citations, usage and fields of their own.
+const RECORDED: [&str; 7] = [
+    "text",
+    "reasoning",
+    "cache",
+    "file",
+    "images",
+    "system",
+    "usage",
+];
+
+#[test]
+fn the_streams_that_providers_really_send_are_continued_wherever_they_are_cut() {
+    let mut runs = 0;
+    for first in Protocol::ALL {
+        for name in RECORDED {
+            let path = format!(
+                "{}/tests/golden/{}/{name}.stream.sse",
+                env!("CARGO_MANIFEST_DIR"),
+                match first {
+                    Chat => "chat",
+                    Messages => "messages",
+                    Responses => "responses",
+                }
+            );
+            let stream = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+            let events: Vec<String> = stream
+                .split_inclusive("\n\n")
+                .map(str::to_owned)
+                .filter(|event| event.contains("data:"))
+                .collect();
+            let finish = events.iter().position(|event| is_finish(event)).unwrap();
+            let said = grammar::read(first, &grammar::frames(stream.as_bytes()));
+            let said = said.so_far().text();
+            assert!(!said.is_empty(), "{path}");
+            let full = format!("{said} And this is how it goes on, to the very end.");
+            for (second, prefill) in [(Chat, false), (Messages, true), (Responses, false)] {
+                for caller in Protocol::ALL {
+                    for cut in 0..=finish {
+                        let port = set_up(first, second, prefill);
+                        goes_on_with(&port, second, "second", prefill, full.clone());
+                        let before = events[..cut].iter().cloned().map(Piece::from);
+                        let broken = before.chain([Piece::Broken("reset".into())]);
+                        port.provider("first", [Scripted::events(broken)]);
+                        let place = format!(
+                            "{name} of {first:?}, then {second:?} for {caller:?}, cut at {cut}"
+                        );
+                        let received = ask(&port, caller, streamed(caller, "hi"));
+                        assert_eq!(received.status, 200, "{place}: {}", received.text());
+                        let text = received.text();
+                        let read = grammar::read(caller, &grammar::frames(&received.body));
+                        assert_eq!(read.so_far().text(), full, "{place}: {text}");
+                        grammar::check(caller, &without_extras(caller, &received.body), false);
+                        nothing_follows_a_done_text(caller, &received.body, &place);
+                        runs += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(runs > 1000, "{runs}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Calls that run in an object: keyed calls, calls that several callers share, and streams that outlive their client.
 
+use gatehouse::app::port::Port;
 use gatehouse::app::request::Head;
 use gatehouse::base::time::Millis;
+use gatehouse::domain::identity::{Principal, new_visitor, set_cookie};
 use gatehouse::domain::llm::Protocol;
 use gatehouse::domain::settings::config::CachePolicy;
 use serde_json::{Value, json};
@@ -748,4 +750,99 @@ fn reasoning_that_its_provider_did_not_store_is_not_sent_again() {
         .filter_map(|item| item.get("id"))
         .collect();
     assert_eq!(ids, [&json!("rs_2")], "{sent}");
+}
+
+// === whose it is ===
+
+/// A visitor's cookie.
+fn cookie(port: &FakePort, number: u8) -> Option<String> {
+    let keys = port.settings().keys.as_ref().unwrap();
+    let Principal::Visitor { id, issued } = new_visitor(&[number; 16], port.clock().now()) else {
+        panic!("no visitor");
+    };
+    let set = set_cookie(&id, issued, &keys.cookie, true);
+    set.split(';').next().map(str::to_owned)
+}
+
+#[test]
+fn an_answer_that_could_not_be_made_is_told_to_its_owner_and_is_unknown_to_everybody_else() {
+    let port = house(&[(Chat, "first")], once);
+    port.provider("first", [Scripted::error(500, None).after(secs(2))]);
+    let (owner, other) = (cookie(&port, 1), cookie(&port, 2));
+    let asking = |method: &str, path: &str, cookie: &Option<String>| Head {
+        method: method.into(),
+        cookie: cookie.clone(),
+        ..post(path)
+    };
+    let body = with(
+        question(Responses, "hi"),
+        json!({"store": true, "background": true}),
+    );
+    let made = ask_with(&port, asking("POST", Responses.endpoint(), &owner), body);
+    assert_eq!(made.status, 200, "{}", made.text());
+    let path = reading(Responses, made.json()["id"].as_str().unwrap());
+    // While it runs, and when it has failed.
+    for failed in [false, true] {
+        if failed {
+            finish();
+        }
+        for cookie in [&other, &None] {
+            for (method, path, query) in [
+                ("GET", path.clone(), ""),
+                ("GET", path.clone(), "stream=true"),
+                ("GET", format!("{path}/input_items"), ""),
+                ("POST", format!("{path}/cancel"), ""),
+                ("DELETE", path.clone(), ""),
+            ] {
+                let head = Head {
+                    query: query.into(),
+                    ..asking(method, &path, cookie)
+                };
+                let refused = ask_with(&port, head, json!({}));
+                assert_eq!(
+                    (refused.status, refused.code().as_deref()),
+                    (404, Some("response_not_found")),
+                    "{method} {path}: {}",
+                    refused.text()
+                );
+            }
+        }
+        let own = ask_with(&port, asking("GET", &path, &owner), json!({}));
+        let status = if failed { "failed" } else { "in_progress" };
+        assert_eq!(own.json()["status"], status, "{}", own.text());
+    }
+}
+
+#[test]
+fn a_refusal_under_a_key_is_told_to_nobody_else_who_uses_the_same_key() {
+    for stream in [false, true] {
+        let port = house(&[(Chat, "first")], once);
+        let (owner, other) = (cookie(&port, 1), cookie(&port, 2));
+        let body = if stream {
+            streamed(Chat, "hi")
+        } else {
+            question(Chat, "hi")
+        };
+        let answer = if stream {
+            streams(Chat, "first", &TEXT)
+        } else {
+            said(Chat, "first", "The sky is blue.")
+        };
+        port.provider("first", [Scripted::error(500, None).after(secs(2)), answer]);
+        let ask = |cookie: &Option<String>| {
+            let head = Head {
+                cookie: cookie.clone(),
+                ..keyed(Chat, "k")
+            };
+            call(port.clone(), head, body.clone())
+        };
+        let mut received = join_all(vec![ask(&owner), ask(&owner), ask(&other)]);
+        let others = received.pop().unwrap();
+        assert_eq!(others.status, 200, "{}", others.text());
+        for own in received {
+            assert_eq!(own.code().as_deref(), Some("upstream_error"));
+        }
+        assert_eq!(port.sent.borrow().len(), 2);
+        settle();
+    }
 }

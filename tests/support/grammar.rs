@@ -5,7 +5,6 @@ use gatehouse::domain::llm::Protocol;
 use gatehouse::domain::llm::dialect::StreamReader;
 use gatehouse::domain::llm::normal::event::Frame;
 use gatehouse::domain::llm::normal::whole::{Collector, Whole};
-use serde_json::Value;
 
 #[path = "../../src/domain/llm/dialect/chat/stream/grammar.rs"]
 mod chat;
@@ -33,11 +32,7 @@ pub fn frames(bytes: &[u8]) -> Vec<Frame> {
 
 /// Checks a whole stream by its dialect's grammar, and reads it.
 pub fn check(protocol: Protocol, bytes: &[u8], include_usage: bool) -> Whole {
-    let mut frames = frames(bytes);
-    if protocol == Protocol::Chat && !include_usage {
-        // What a provider was asked for by us alone stands in its chunks as `null`, which no SDK minds.
-        frames.iter_mut().for_each(without_null_usage);
-    }
+    let frames = frames(bytes);
     let checked = match protocol {
         Protocol::Chat => chat::check(&frames, include_usage),
         Protocol::Messages => messages::check(&frames),
@@ -64,13 +59,4 @@ pub fn read(protocol: Protocol, frames: &[Frame]) -> Collector {
         }
     }
     collector
-}
-
-fn without_null_usage(frame: &mut Frame) {
-    if let Ok(Value::Object(mut chunk)) = serde_json::from_str(&frame.data)
-        && chunk.get("usage") == Some(&Value::Null)
-    {
-        chunk.remove("usage");
-        frame.data = Value::Object(chunk).to_string();
-    }
 }

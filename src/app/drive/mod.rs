@@ -24,7 +24,7 @@ use crate::domain::llm::stream::delivery::Delivery;
 use crate::domain::llm::upstream::MAX_PASSED_WAIT;
 
 pub use books::{Book, Total};
-pub use codes::{code_at, code_of, code_of_break};
+pub use codes::{code_at, code_of_break};
 pub use relay::{RelayVerdict, verdict};
 use wait::{Happening, Timer, Writing};
 
@@ -253,11 +253,9 @@ impl<P: Port> Drive<P> {
             .rev()
             .find(|(of, kind, _)| Some(*of) == target && *kind == failure.kind)
             .map(|(_, _, refusal)| refusal.clone());
-        let refusal = known.unwrap_or_else(|| Refusal::new(code_of(failure.kind)));
+        let refusal = known.unwrap_or_else(|| Refusal::new(failure.kind.code()));
         match wait {
-            Some(wait) if refusal.code.entry().retryable => {
-                refusal.wait(wait.clamp(Millis::from_secs(1), MAX_PASSED_WAIT))
-            }
+            Some(wait) if refusal.code.entry().retryable => told_wait(refusal, wait),
             _ => refusal,
         }
     }
@@ -279,6 +277,31 @@ impl<P: Port> Drive<P> {
             Happening::Written => {}
             Happening::Arrived(id, arrival) => self.arrived(id, arrival),
         }
+    }
+}
+
+/// Tells the wait, capped; and what was asked for, where that is longer.
+fn told_wait(refusal: Refusal, asked: Millis) -> Refusal {
+    let told = refusal.wait(asked.clamp(Millis::from_secs(1), MAX_PASSED_WAIT));
+    if asked <= MAX_PASSED_WAIT || told.detail.is_some() {
+        return told;
+    }
+    told.detail(format!(
+        "The provider asks for a wait of {}.",
+        in_words(asked)
+    ))
+}
+
+/// A time of more than a minute, roughly.
+fn in_words(time: Millis) -> String {
+    const HOUR: u64 = 60;
+    const DAY: u64 = 24 * HOUR;
+    const YEAR: u64 = 365 * DAY;
+    match time.secs() / 60 {
+        minutes @ 0..120 => format!("{minutes} minutes"),
+        minutes @ 120..2880 => format!("{} hours", minutes / HOUR),
+        minutes @ 2880..=YEAR => format!("{} days", minutes / DAY),
+        _ => "more than a year".to_owned(),
     }
 }
 

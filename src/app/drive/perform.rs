@@ -3,7 +3,7 @@
 use super::Drive;
 use crate::app::attempt::{Arrival, Attempt};
 use crate::app::port::Port;
-use crate::base::errors::Code;
+use crate::base::errors::Refusal;
 use crate::domain::llm::engine::failure::FailureKind;
 use crate::domain::llm::engine::{Action, AttemptId, Health, Input, Mode, TargetId};
 use crate::domain::llm::plan::Candidate;
@@ -82,11 +82,12 @@ impl<P: Port> Drive<P> {
         self.health.report(target, verdict);
     }
 
-    /// A provider that refuses our credentials is the operator's matter, also when another target answers.
-    fn alert(&self, id: AttemptId) {
+    /// What only the operator can mend is told in the log at once, also when another target answers.
+    fn alert(&self, id: AttemptId, kind: FailureKind, refusal: Option<&Refusal>) {
         let attempt = self.running.iter().find(|attempt| attempt.id == id);
         let candidate = attempt.and_then(|attempt| self.job.candidates.get(attempt.target));
-        let entry = Code::UpstreamAuth.entry();
+        let entry = kind.code().entry();
+        let cause = refusal.and_then(|refusal| refusal.cause.as_deref());
         self.port.log(&LogLine {
             level: entry.severity.as_str(),
             time: self.port.now().rfc3339(),
@@ -95,7 +96,10 @@ impl<P: Port> Drive<P> {
             route: "alert",
             principal: "gatehouse",
             code: Some(entry.code),
-            cause: Some("the provider refused the operator's key".to_owned()),
+            cause: Some(match cause {
+                Some(cause) => format!("{}: {cause}", entry.en.title),
+                None => entry.en.title.to_owned(),
+            }),
             alias: Some(self.job.alias.clone()),
             target: candidate.map(Candidate::name),
             ..LogLine::default()
@@ -129,9 +133,9 @@ impl<P: Port> Drive<P> {
         }
         for news in news {
             if let Input::Failed { failure, .. } = &news.input
-                && failure.kind == FailureKind::Auth
+                && failure.kind.is_operators()
             {
-                self.alert(id);
+                self.alert(id, failure.kind, news.refusal.as_ref());
             }
             if let Some(refusal) = news.refusal {
                 let target = self.attempt(id).map(|attempt| attempt.target);

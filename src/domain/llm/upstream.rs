@@ -118,6 +118,11 @@ pub const fn chat_path(protocol: Protocol) -> &'static str {
 /// Longest wait that we pass on from a provider: an absurd value must not lock a page for days.
 pub const MAX_PASSED_WAIT: Millis = Millis::from_secs(60);
 
+/// A wait for a caller where the provider names none.
+const UNNAMED_WAIT: Millis = Millis::from_secs(5);
+/// As much of a provider's text as the log gets where it tells the operator what to mend, in characters.
+const MAX_LOGGED_CHARS: usize = 200;
+
 /// What a provider's answer with an error status means to our caller. The second value is the cause for the log.
 ///
 /// The provider's text is withheld but for a request that it found faulty, where it is the help the caller needs; even
@@ -129,63 +134,65 @@ pub fn refusal(
     key: Option<&Secret<String>>,
     now: Millis,
 ) -> (Refusal, String) {
+    let kind = failure(head, body, now).kind;
     let said = clean(&error_message(body), key);
-    let cause = format!("provider answered {}", head.status);
-    let refusal = match head.status {
-        300..400 => Refusal::new(Code::UpstreamRedirect),
-        400 | 404 | 409 | 413 | 422 => {
-            let error = error_of(body);
-            let refusal = Refusal::new(if error.is_context_length() {
-                Code::InputTooLong
-            } else if error.is_content_filter() {
-                Code::ContentFiltered
-            } else {
-                Code::UpstreamRejected
-            });
-            if said.is_empty() {
-                refusal
-            } else {
-                refusal.detail(said)
-            }
-        }
-        401 | 403 => Refusal::new(Code::UpstreamAuth),
-        408 | 504 | 524 => Refusal::new(Code::UpstreamTimeout),
-        429 | 529 => {
-            let wait = retry_after(head, now).unwrap_or(Millis::from_secs(5));
-            Refusal::new(Code::UpstreamRateLimited).wait(wait)
-        }
-        503 => {
-            let refusal = Refusal::new(Code::UpstreamError);
-            match retry_after(head, now) {
-                Some(wait) => refusal.wait(wait),
-                None => refusal,
-            }
-        }
-        _ => Refusal::new(Code::UpstreamError),
+    let mut cause = format!("provider answered {}", head.status);
+    if kind == FailureKind::NotServed && !said.is_empty() {
+        cause.push_str(": ");
+        cause.extend(said.chars().take(MAX_LOGGED_CHARS));
+    }
+    let mut refusal = worded(kind, said);
+    let wait = retry_after(head, now);
+    refusal.wait = match kind {
+        FailureKind::RateLimited => Some(wait.unwrap_or(UNNAMED_WAIT)),
+        _ => wait.filter(|_| refusal.code.entry().retryable),
     };
     (refusal, cause)
 }
 
-/// What a provider's answer with an error status means to the failure engine.
+/// The refusal for a failure, with the provider's words where the caller can mend something by them.
+fn worded(kind: FailureKind, said: String) -> Refusal {
+    let refusal = Refusal::new(kind.code());
+    if kind.is_callers() && !said.is_empty() {
+        refusal.detail(said)
+    } else {
+        refusal
+    }
+}
+
+/// What a provider's answer with an error status means to the failure engine: its words first, which say more.
 #[must_use]
 pub fn failure(head: &UpstreamHead, body: &[u8], now: Millis) -> Failure {
     let error = error_of(body);
     let kind = match head.status {
-        300..400 => FailureKind::Redirect,
-        401 | 403 => FailureKind::Auth,
-        402 => FailureKind::Quota,
-        408 | 504 | 524 => FailureKind::Timeout,
-        409 | 425 => FailureKind::Conflict,
-        429 if error.is_quota() => FailureKind::Quota,
-        429 | 529 => FailureKind::RateLimited,
-        400 | 413 | 422 if error.is_context_length() => FailureKind::ContextLength,
-        400 | 422 if error.is_content_filter() => FailureKind::ContentFilter,
-        400..500 => FailureKind::Rejected,
-        _ => FailureKind::Server,
+        400 | 403 | 413 | 422 if error.is_context_length() => FailureKind::ContextLength,
+        400 | 403 | 422 if error.is_content_filter() => FailureKind::ContentFilter,
+        400 | 403 | 429 if error.is_quota() => FailureKind::Quota,
+        400 | 403 | 422 if error.is_unknown_model() => FailureKind::NotServed,
+        status => kind_of(status),
     };
     Failure {
         kind,
         wait: asked_wait(head, now),
+    }
+}
+
+/// What an error status says by itself. The numbers above 511 are those of proxies (Cloudflare's 520 to 530) and of
+/// Anthropic (529).
+const fn kind_of(status: u16) -> FailureKind {
+    match status {
+        300..400 => FailureKind::Redirect,
+        400 | 415 | 422 => FailureKind::Rejected,
+        401 | 403 | 407 => FailureKind::Auth,
+        402 => FailureKind::Quota,
+        408 | 504 | 522 | 524 => FailureKind::Timeout,
+        409 | 425 => FailureKind::Conflict,
+        // Too many bytes or tokens for this one; a target with a larger context may take them.
+        413 => FailureKind::ContextLength,
+        429 | 529 => FailureKind::RateLimited,
+        521 | 523 | 525 | 526 | 530 => FailureKind::Unreachable,
+        400..=499 | 501 => FailureKind::NotServed,
+        _ => FailureKind::Server,
     }
 }
 
@@ -196,52 +203,14 @@ pub fn failure_in_band(failed: &Failed) -> Failure {
         kind: failed.kind.to_ascii_lowercase(),
         said: failed.message.to_ascii_lowercase(),
     };
-    let kind = if error.is_context_length() {
-        FailureKind::ContextLength
-    } else if error.is_content_filter() {
-        FailureKind::ContentFilter
-    } else if error.is_quota() {
-        FailureKind::Quota
-    } else if ["rate_limit", "overloaded", "429", "529"]
-        .iter()
-        .any(|word| error.kind.contains(word))
-    {
-        FailureKind::RateLimited
-    } else if ["authentication", "permission"]
-        .iter()
-        .any(|word| error.kind.contains(word))
-    {
-        FailureKind::Auth
-    } else if error.kind.contains("invalid_request") {
-        FailureKind::Rejected
-    } else {
-        FailureKind::Server
-    };
-    Failure::new(kind)
+    Failure::new(error.kind_in_band())
 }
 
 /// What an error object inside a stream or a 200 means to our caller. The provider's text is treated as in [`refusal`].
 #[must_use]
 pub fn refusal_in_band(failed: &Failed, key: Option<&Secret<String>>) -> Refusal {
-    let code = match failure_in_band(failed).kind {
-        FailureKind::ContextLength => Code::InputTooLong,
-        FailureKind::ContentFilter => Code::ContentFiltered,
-        FailureKind::RateLimited | FailureKind::Quota => Code::UpstreamRateLimited,
-        FailureKind::Auth => Code::UpstreamAuth,
-        FailureKind::Rejected => Code::UpstreamRejected,
-        _ => Code::UpstreamError,
-    };
-    let refusal = Refusal::new(code).cause("an error inside a 200");
-    let said = clean(&failed.message, key);
-    let helps = matches!(
-        code,
-        Code::InputTooLong | Code::ContentFiltered | Code::UpstreamRejected
-    );
-    if helps && !said.is_empty() {
-        refusal.detail(said)
-    } else {
-        refusal
-    }
+    let kind = failure_in_band(failed).kind;
+    worded(kind, clean(&failed.message, key)).cause("an error inside a 200")
 }
 
 /// The words of a provider's error, in lower case.
@@ -261,23 +230,70 @@ fn error_of(body: &[u8]) -> ErrorText {
 }
 
 impl ErrorText {
+    fn is(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.kind.contains(word))
+    }
+
+    fn says(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.said.contains(word))
+    }
+
     fn is_context_length(&self) -> bool {
-        self.kind.contains("context_length") || is_context_length(&self.said)
+        self.is(&["context_length", "request_too_large"])
+            || self.says(&["context length", "context window", "prompt is too long"])
     }
 
     fn is_content_filter(&self) -> bool {
-        ["content_filter", "content_policy", "responsibleai"]
-            .iter()
-            .any(|word| self.kind.contains(word))
-            || ["content management policy", "content filtering policy"]
-                .iter()
-                .any(|words| self.said.contains(words))
+        self.is(&[
+            "content_filter",
+            "content_policy",
+            "policy_violation",
+            "bio_policy",
+            "responsibleai",
+        ]) || self.says(&[
+            "content management policy",
+            "content filtering policy",
+            "input was flagged",
+        ])
     }
 
+    /// Anthropic says it in words alone, as an `invalid_request_error` with status 400.
     fn is_quota(&self) -> bool {
-        ["insufficient_quota", "billing"]
-            .iter()
-            .any(|word| self.kind.contains(word))
+        self.is(&["insufficient_quota", "billing"]) || self.says(&["credit balance is too low"])
+    }
+
+    fn is_unknown_model(&self) -> bool {
+        self.is(&["model_not_found", "invalid_model", "unknown_model"])
+            || self.says(&["not a valid model", "model not exist"])
+    }
+
+    /// The kind of an error that has no status.
+    fn kind_in_band(&self) -> FailureKind {
+        let status = self.kind.trim().parse::<u16>().ok();
+        if self.is_context_length() {
+            FailureKind::ContextLength
+        } else if self.is_content_filter() {
+            FailureKind::ContentFilter
+        } else if self.is_quota() {
+            FailureKind::Quota
+        } else if self.is_unknown_model() {
+            FailureKind::NotServed
+        } else if let Some(status @ 300..600) = status {
+            // Some relays give the status of their own provider as the code.
+            kind_of(status)
+        } else if self.is(&["rate_limit", "overloaded", "too_many_requests"]) {
+            FailureKind::RateLimited
+        } else if self.is(&["authentication", "permission", "invalid_api_key"]) {
+            FailureKind::Auth
+        } else if self.is(&["timeout"]) {
+            FailureKind::Timeout
+        } else if self.is(&["invalid_", "image", "unsupported_"]) {
+            FailureKind::Rejected
+        } else if self.is(&["not_found", "data_residency"]) {
+            FailureKind::NotServed
+        } else {
+            FailureKind::Server
+        }
     }
 }
 
@@ -397,19 +413,14 @@ fn clean(text: &str, key: Option<&Secret<String>>) -> String {
         .collect()
 }
 
-fn is_context_length(said: &str) -> bool {
-    let said = said.to_ascii_lowercase();
-    said.contains("context length")
-        || said.contains("context window")
-        || said.contains("prompt is too long")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{UpstreamHead, refusal};
+    use super::{UpstreamHead, failure, failure_in_band, refusal, refusal_in_band};
     use crate::base::errors::Code;
     use crate::base::secret::Secret;
     use crate::base::time::Millis;
+    use crate::domain::llm::engine::failure::FailureKind as K;
+    use crate::domain::llm::normal::event::Failed;
 
     const NOW: Millis = Millis(784_111_777_000); // Sun, 06 Nov 1994 08:49:37 GMT
 
@@ -423,24 +434,149 @@ mod tests {
 
     #[test]
     fn every_status_has_its_meaning() {
-        for (status, code) in [
-            (302, Code::UpstreamRedirect),
-            (400, Code::UpstreamRejected),
-            (401, Code::UpstreamAuth),
-            (403, Code::UpstreamAuth),
-            (404, Code::UpstreamRejected),
-            (408, Code::UpstreamTimeout),
-            (429, Code::UpstreamRateLimited),
-            (500, Code::UpstreamError),
-            (503, Code::UpstreamError),
-            (529, Code::UpstreamRateLimited),
+        for (status, kind, code) in [
+            (300, K::Redirect, Code::UpstreamRedirect),
+            (302, K::Redirect, Code::UpstreamRedirect),
+            (400, K::Rejected, Code::UpstreamRejected),
+            (401, K::Auth, Code::UpstreamAuth),
+            (402, K::Quota, Code::UpstreamQuota),
+            (403, K::Auth, Code::UpstreamAuth),
+            (404, K::NotServed, Code::UpstreamNotFound),
+            (405, K::NotServed, Code::UpstreamNotFound),
+            (407, K::Auth, Code::UpstreamAuth),
+            (408, K::Timeout, Code::UpstreamTimeout),
+            (409, K::Conflict, Code::UpstreamError),
+            (410, K::NotServed, Code::UpstreamNotFound),
+            (413, K::ContextLength, Code::InputTooLong),
+            (415, K::Rejected, Code::UpstreamRejected),
+            (422, K::Rejected, Code::UpstreamRejected),
+            (425, K::Conflict, Code::UpstreamError),
+            (429, K::RateLimited, Code::UpstreamRateLimited),
+            (451, K::NotServed, Code::UpstreamNotFound),
+            (500, K::Server, Code::UpstreamError),
+            (501, K::NotServed, Code::UpstreamNotFound),
+            (502, K::Server, Code::UpstreamError),
+            (503, K::Server, Code::UpstreamError),
+            (504, K::Timeout, Code::UpstreamTimeout),
+            (520, K::Server, Code::UpstreamError),
+            (521, K::Unreachable, Code::UpstreamUnreachable),
+            (522, K::Timeout, Code::UpstreamTimeout),
+            (523, K::Unreachable, Code::UpstreamUnreachable),
+            (524, K::Timeout, Code::UpstreamTimeout),
+            (525, K::Unreachable, Code::UpstreamUnreachable),
+            (526, K::Unreachable, Code::UpstreamUnreachable),
+            (529, K::RateLimited, Code::UpstreamRateLimited),
+            (530, K::Unreachable, Code::UpstreamUnreachable),
         ] {
-            assert_eq!(
-                refusal(&head(status, None), b"", None, NOW).0.code,
-                code,
-                "{status}"
-            );
+            let head = head(status, None);
+            assert_eq!(failure(&head, b"", NOW).kind, kind, "{status}");
+            assert_eq!(refusal(&head, b"", None, NOW).0.code, code, "{status}");
         }
+    }
+
+    #[test]
+    fn the_words_of_an_error_say_more_than_its_status() {
+        for (status, error, kind) in [
+            (
+                400,
+                r#"{"code":"context_length_exceeded"}"#,
+                K::ContextLength,
+            ),
+            (
+                400,
+                r#"{"type":"invalid_request_error","message":"prompt is too long: 9 > 8"}"#,
+                K::ContextLength,
+            ),
+            (413, r#"{"type":"request_too_large"}"#, K::ContextLength),
+            (400, r#"{"code":"content_filter"}"#, K::ContentFilter),
+            (
+                403,
+                r#"{"code":403,"message":"requires moderation and your input was flagged"}"#,
+                K::ContentFilter,
+            ),
+            (429, r#"{"code":"insufficient_quota"}"#, K::Quota),
+            (403, r#"{"type":"billing_error"}"#, K::Quota),
+            (
+                400,
+                r#"{"type":"invalid_request_error","message":"Your credit balance is too low to access the API."}"#,
+                K::Quota,
+            ),
+            (400, r#"{"code":"model_not_found"}"#, K::NotServed),
+            (403, r#"{"code":"model_not_found"}"#, K::NotServed),
+            (
+                400,
+                r#"{"message":"x/y is not a valid model ID"}"#,
+                K::NotServed,
+            ),
+            (
+                404,
+                r#"{"type":"not_found_error","message":"model: x"}"#,
+                K::NotServed,
+            ),
+            (
+                400,
+                r#"{"type":"invalid_request_error","message":"seed must be a number"}"#,
+                K::Rejected,
+            ),
+            (529, r#"{"type":"overloaded_error"}"#, K::RateLimited),
+        ] {
+            let body = format!("{{\"error\":{error}}}");
+            let failure = failure(&head(status, None), body.as_bytes(), NOW);
+            assert_eq!(failure.kind, kind, "{status} {error}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_a_status_means_what_its_type_says() {
+        for (kind, said, expected) in [
+            ("invalid_request_error", "", K::Rejected),
+            ("invalid_prompt", "", K::Rejected),
+            ("invalid_image_url", "", K::Rejected),
+            ("failed_to_download_image", "", K::Rejected),
+            ("image_file_not_found", "", K::Rejected),
+            ("image_content_policy_violation", "", K::ContentFilter),
+            ("authentication_error", "", K::Auth),
+            ("invalid_api_key", "", K::Auth),
+            ("permission_error", "", K::Auth),
+            ("billing_error", "", K::Quota),
+            ("insufficient_quota", "", K::Quota),
+            ("not_found_error", "model: x", K::NotServed),
+            ("model_not_found", "", K::NotServed),
+            ("request_too_large", "", K::ContextLength),
+            ("rate_limit_error", "", K::RateLimited),
+            ("rate_limit_exceeded", "", K::RateLimited),
+            ("overloaded_error", "Overloaded", K::RateLimited),
+            ("timeout_error", "", K::Timeout),
+            ("vector_store_timeout", "", K::Timeout),
+            ("api_error", "", K::Server),
+            ("server_error", "", K::Server),
+            ("", "", K::Server),
+            ("404", "", K::NotServed),
+            ("402", "", K::Quota),
+            ("429", "", K::RateLimited),
+            ("502", "", K::Server),
+            ("7", "", K::Server),
+        ] {
+            let failed = Failed {
+                kind: kind.into(),
+                message: said.into(),
+            };
+            assert_eq!(failure_in_band(&failed).kind, expected, "{kind}");
+            let refusal = refusal_in_band(&failed, None);
+            assert_eq!(refusal.code, expected.code(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_a_target_does_not_serve_is_told_to_the_log_and_not_to_the_caller() {
+        let key = Secret::new("sk-canary-123".to_owned());
+        let body = br#"{"error":{"message":"The model `m` does not exist for sk-canary-123"}}"#;
+        let (told, cause) = refusal(&head(404, None), body, Some(&key), NOW);
+        assert_eq!((told.code, told.detail), (Code::UpstreamNotFound, None));
+        assert_eq!(
+            cause,
+            "provider answered 404: The model `m` does not exist for [key]"
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use super::failure::{Failure, FailureKind};
 use super::jitter::{self, Jitter};
-use super::{Gate, Mode, Plan, TargetId};
+use super::{Fatal, Gate, Mode, Plan, TargetId};
 use crate::base::time::Millis;
 
 /// What is to be done next.
@@ -52,8 +52,10 @@ struct Slot {
     attempts: u32,
     /// Not before then.
     ready: Millis,
-    /// The end of the wait that it asked for last, or of its breaker's pause.
+    /// The end of the wait that it asked for last, or of its breaker's pause; `None` where no wait helps.
     peace: Option<Millis>,
+    /// Its breaker is open until the operator acts.
+    fatal: Option<Fatal>,
     prefill: bool,
     context_tokens: Option<u64>,
 }
@@ -80,16 +82,21 @@ pub(super) struct Chain {
 impl Chain {
     pub(super) fn new(plan: &Plan) -> Self {
         let slots = plan.targets.iter().map(|target| {
-            let (standing, peace) = match target.gate {
-                Gate::Closed => (Standing::Free, None),
-                Gate::Trial => (Standing::Trial, None),
-                Gate::Open { until } => (Standing::Out, Some(until)),
+            let (standing, peace, fatal) = match target.gate {
+                Gate::Closed => (Standing::Free, None, None),
+                Gate::Trial => (Standing::Trial, None, None),
+                Gate::Open { until, fatal } => (
+                    Standing::Out,
+                    Some(until).filter(|_| fatal.is_none()),
+                    fatal,
+                ),
             };
             Slot {
                 standing,
                 attempts: 0,
                 ready: Millis::ZERO,
                 peace,
+                fatal,
                 prefill: target.prefill,
                 context_tokens: target.context_tokens,
             }
@@ -191,7 +198,10 @@ impl Chain {
         let Some(slot) = self.slots.get_mut(target) else {
             return;
         };
-        slot.peace = failure.wait.map(|wait| now.plus(wait));
+        slot.peace = failure
+            .wait
+            .filter(|_| !failure.kind.is_operators())
+            .map(|wait| now.plus(wait));
         if failure.kind == FailureKind::ContextLength {
             self.too_small = self.too_small.max(slot.context_tokens);
         }
@@ -244,6 +254,12 @@ impl Chain {
             }
         }
         given
+    }
+
+    /// Why no target can be asked until the operator acts, where that is so of all of them.
+    pub(super) fn fatal(&self) -> Option<Fatal> {
+        let all = self.slots.iter().map(|slot| slot.fatal);
+        all.collect::<Option<Vec<_>>>()?.into_iter().min()
     }
 
     /// The shortest wait that a target asked for, or that its breaker still has.

@@ -5,15 +5,17 @@
 //! | `Server`, `Conflict` | once, before the others; then after them | yes | counts |
 //! | `RateLimited`, `Timeout`, `Unreachable`, `FirstToken`, `Cut`, `Protocol`, `TooLarge` | after the others | yes | counts |
 //! | `Shed` | after the others | yes | – |
-//! | `Redirect`, `Quota` | no | yes | counts |
-//! | `Auth` | no | yes | opens at once |
+//! | `Redirect` | no | yes | counts |
+//! | `Auth`, `Quota` | no | yes | opens at once |
+//! | `NotServed` | no | yes | – |
 //! | `ContextLength` | no | only those with a larger context | – |
 //! | `ContentFilter`, `Rejected`, `Deadline` | no | no: the call ends | – |
 //!
 //! One exception, when an answer that broke is continued: `Rejected` then speaks of the continuation, not of the caller's
 //! request. So another target may be asked, and the same one once more with an instruction instead of a prefill.
 
-use super::Health;
+use super::{Fatal, Health};
+use crate::base::errors::Code;
 use crate::base::time::Millis;
 
 /// Why an attempt brought no first token.
@@ -40,7 +42,7 @@ impl Failure {
         }
         Health::Failure {
             wait: self.wait,
-            fatal: matches!(self.kind, FailureKind::Auth),
+            fatal: self.kind.fatal(),
         }
     }
 }
@@ -52,11 +54,11 @@ pub enum FailureKind {
     RateLimited,
     /// 5xx but those below.
     Server,
-    /// 408, 504, 524: the provider's own timeout.
+    /// 408, 504, 522, 524: the provider's own timeout.
     Timeout,
     /// 409, 425.
     Conflict,
-    /// No connection, or it was reset.
+    /// No connection, or it was reset; 521, 523, 525, 526, 530: a proxy says so of its origin.
     Unreachable,
     /// No first token in time.
     FirstToken,
@@ -68,15 +70,18 @@ pub enum FailureKind {
     TooLarge,
     /// 3xx.
     Redirect,
-    /// 401, 403: our credentials.
+    /// 401, 403, 407: our credentials.
     Auth,
-    /// 402, or 429 that says the provider's quota is used up.
+    /// 402, or a refusal that says that the account's quota is used up.
     Quota,
+    /// 404, 405, 410, 451, 501 and their like: the target does not know the model or the path. It may also be a file that the
+    /// caller named, so the breaker does not count it: a visitor must not be able to close a target for all.
+    NotServed,
     /// The request does not fit the model's context.
     ContextLength,
     /// The provider's content filter.
     ContentFilter,
-    /// 400, 404, 413, 422: the request itself.
+    /// 400, 415, 422: the request itself.
     Rejected,
     /// The target's concurrency cap: shed before anything was sent.
     Shed,
@@ -86,7 +91,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::RateLimited,
         Self::Server,
         Self::Timeout,
@@ -99,6 +104,7 @@ impl FailureKind {
         Self::Redirect,
         Self::Auth,
         Self::Quota,
+        Self::NotServed,
         Self::ContextLength,
         Self::ContentFilter,
         Self::Rejected,
@@ -123,6 +129,7 @@ impl FailureKind {
             Self::Redirect
             | Self::Auth
             | Self::Quota
+            | Self::NotServed
             | Self::ContextLength
             | Self::ContentFilter
             | Self::Rejected
@@ -148,7 +155,8 @@ impl FailureKind {
     pub const fn breaks(self) -> bool {
         !matches!(
             self,
-            Self::ContextLength
+            Self::NotServed
+                | Self::ContextLength
                 | Self::ContentFilter
                 | Self::Rejected
                 | Self::Shed
@@ -165,23 +173,68 @@ impl FailureKind {
         )
     }
 
+    /// Is it the operator's to mend, so that trying again soon makes no sense?
+    #[must_use]
+    pub const fn is_operators(self) -> bool {
+        matches!(
+            self,
+            Self::Auth | Self::Quota | Self::NotServed | Self::Redirect
+        )
+    }
+
+    /// Does it open the target's breaker at once?
+    #[must_use]
+    pub const fn fatal(self) -> Option<Fatal> {
+        match self {
+            Self::Auth => Some(Fatal::Key),
+            Self::Quota => Some(Fatal::Quota),
+            _ => None,
+        }
+    }
+
+    /// The catalogue's code, where nothing more is known.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::RateLimited => Code::UpstreamRateLimited,
+            Self::Server | Self::Conflict => Code::UpstreamError,
+            Self::Timeout | Self::FirstToken => Code::UpstreamTimeout,
+            Self::Unreachable => Code::UpstreamUnreachable,
+            Self::Cut => Code::UpstreamDisconnected,
+            Self::Protocol => Code::UpstreamProtocol,
+            Self::TooLarge => Code::UpstreamTooLarge,
+            Self::Redirect => Code::UpstreamRedirect,
+            Self::Auth => Code::UpstreamAuth,
+            Self::Quota => Code::UpstreamQuota,
+            Self::NotServed => Code::UpstreamNotFound,
+            Self::ContextLength => Code::InputTooLong,
+            Self::ContentFilter => Code::ContentFiltered,
+            Self::Rejected => Code::UpstreamRejected,
+            Self::Shed => Code::UpstreamBusy,
+            Self::Deadline => Code::UpstreamDeadline,
+        }
+    }
+
     /// How much it tells the caller when several targets failed; the highest is told. What the caller can mend comes
-    /// first, then what the operator can, then what names a wait, then how far the call got.
+    /// first, then what names a wait, then how far the call got. What only the operator can mend comes last: clients are
+    /// told not to try that again, and as long as one target failed in passing, trying again may help.
     #[must_use]
     pub const fn rank(self) -> u8 {
         match self {
-            Self::Rejected => 12,
-            Self::ContextLength => 11,
-            Self::ContentFilter => 10,
-            Self::Auth => 9,
-            Self::Quota => 8,
-            Self::RateLimited => 7,
-            Self::Shed => 6,
-            Self::Deadline | Self::Timeout | Self::FirstToken => 5,
-            Self::Server => 4,
-            Self::Protocol | Self::Cut | Self::TooLarge => 3,
-            Self::Conflict | Self::Redirect => 2,
-            Self::Unreachable => 1,
+            Self::Rejected => 14,
+            Self::ContextLength => 13,
+            Self::ContentFilter => 12,
+            Self::RateLimited => 11,
+            Self::Shed => 10,
+            Self::Deadline | Self::Timeout | Self::FirstToken => 9,
+            Self::Server => 8,
+            Self::Protocol | Self::Cut | Self::TooLarge => 7,
+            Self::Conflict => 6,
+            Self::Unreachable => 5,
+            Self::Auth => 4,
+            Self::Quota => 3,
+            Self::NotServed => 2,
+            Self::Redirect => 1,
         }
     }
 }
@@ -230,7 +283,7 @@ impl Break {
             Self::Deadline => Health::Neutral,
             _ => Health::Failure {
                 wait: None,
-                fatal: false,
+                fatal: None,
             },
         }
     }
@@ -252,15 +305,13 @@ mod tests {
     use super::FailureKind as K;
     use super::{Break, Failure};
     use crate::base::time::Millis;
-    use crate::domain::llm::engine::Health;
+    use crate::domain::llm::engine::{Fatal, Health};
 
     /// kind, same target, same target first, other targets, breaker counts, rank's order below.
-    const TABLE: [(K, bool, bool, bool, bool); 17] = [
+    const TABLE: [(K, bool, bool, bool, bool); 18] = [
         (K::Rejected, false, false, false, false),
         (K::ContextLength, false, false, true, false),
         (K::ContentFilter, false, false, false, false),
-        (K::Auth, false, false, true, true),
-        (K::Quota, false, false, true, true),
         (K::RateLimited, true, false, true, true),
         (K::Shed, true, false, true, false),
         (K::Deadline, false, false, false, false),
@@ -271,8 +322,11 @@ mod tests {
         (K::Cut, true, false, true, true),
         (K::TooLarge, true, false, true, true),
         (K::Conflict, true, true, true, true),
-        (K::Redirect, false, false, true, true),
         (K::Unreachable, true, false, true, true),
+        (K::Auth, false, false, true, true),
+        (K::Quota, false, false, true, true),
+        (K::NotServed, false, false, true, false),
+        (K::Redirect, false, false, true, true),
     ];
 
     #[test]
@@ -287,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_caller_can_mend_is_told_first_and_a_dead_line_last() {
+    fn what_the_caller_can_mend_is_told_first_and_what_only_the_operator_can_last() {
         for pair in TABLE.windows(2) {
             let (above, below) = (pair[0].0, pair[1].0);
             assert!(above.rank() >= below.rank(), "{above:?} {below:?}");
@@ -295,32 +349,50 @@ mod tests {
         for (above, below) in [
             (K::Rejected, K::ContextLength),
             (K::ContextLength, K::ContentFilter),
-            (K::ContentFilter, K::Auth),
-            (K::Auth, K::Quota),
-            (K::Quota, K::RateLimited),
+            (K::ContentFilter, K::RateLimited),
             (K::RateLimited, K::Shed),
             (K::Shed, K::FirstToken),
             (K::Timeout, K::Server),
             (K::Server, K::Unreachable),
-            (K::Redirect, K::Unreachable),
+            (K::Unreachable, K::Auth),
+            (K::Auth, K::Quota),
+            (K::Quota, K::NotServed),
         ] {
             assert!(above.rank() > below.rank(), "{above:?} {below:?}");
         }
     }
 
     #[test]
-    fn only_refused_credentials_are_fatal_and_a_wait_is_passed_on() {
+    fn only_what_lasts_until_the_operator_acts_is_fatal_and_a_wait_is_passed_on() {
         for kind in K::ALL {
             let wait = Some(Millis(7));
+            let fatal = match kind {
+                K::Auth => Some(Fatal::Key),
+                K::Quota => Some(Fatal::Quota),
+                _ => None,
+            };
             let expected = if kind.breaks() {
-                Health::Failure {
-                    wait,
-                    fatal: kind == K::Auth,
-                }
+                Health::Failure { wait, fatal }
             } else {
                 Health::Neutral
             };
             assert_eq!(Failure { kind, wait }.health(), expected);
+            assert!(fatal.is_none_or(|fatal| fatal.kind() == kind));
+        }
+    }
+
+    #[test]
+    fn a_client_is_told_to_try_again_by_itself_only_where_that_can_help() {
+        for kind in K::ALL {
+            let entry = kind.code().entry();
+            let hopeless = kind.is_callers() || kind.is_operators() || kind == K::TooLarge;
+            assert_eq!(entry.retryable, !hopeless, "{kind:?}");
+            assert_eq!(entry.status < 500, kind.is_callers(), "{kind:?}");
+            assert_eq!(
+                entry.fault == crate::base::errors::Fault::Operator,
+                kind.is_operators(),
+                "{kind:?}"
+            );
         }
     }
 

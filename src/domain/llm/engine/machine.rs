@@ -13,7 +13,7 @@ mod time;
 use super::choose::{Again, Chain, Next, Room};
 use super::failure::{Break, Failure, FailureKind};
 use super::jitter::Jitter;
-use super::{Action, AttemptId, Booked, End, Health, Input, Mode, Plan, TargetId};
+use super::{Action, AttemptId, Booked, End, Fatal, Health, Input, Mode, Plan, TargetId};
 use crate::base::time::Millis;
 
 /// Most attempts that run at the same time: the first and its hedge.
@@ -321,11 +321,11 @@ impl Engine {
                 wait: self
                     .chain
                     .peace(self.now)
-                    .filter(|_| !failure.kind.is_callers()),
+                    .filter(|_| !failure.kind.is_callers() && !failure.kind.is_operators()),
             },
             // Every target is down, and none was asked.
             (None, None) => End::Failed {
-                failure: Failure::new(FailureKind::Server),
+                failure: Failure::new(self.chain.fatal().map_or(FailureKind::Server, Fatal::kind)),
                 target: None,
                 wait: self.chain.peace(self.now),
             },

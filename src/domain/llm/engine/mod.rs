@@ -17,8 +17,10 @@ pub mod failure;
 mod jitter;
 pub mod machine;
 
+use serde::{Deserialize, Serialize};
+
 use crate::base::time::Millis;
-use failure::{Break, Failure};
+use failure::{Break, Failure, FailureKind};
 
 /// Number of an attempt, counted from 0 in the order of [`Action::Start`].
 pub type AttemptId = u32;
@@ -65,6 +67,8 @@ pub enum Gate {
     Open {
         /// End of the pause.
         until: Millis,
+        /// Why nothing but the operator's work will help, where that is so.
+        fatal: Option<Fatal>,
     },
 }
 
@@ -224,11 +228,32 @@ pub enum Health {
     Failure {
         /// It asked for this much peace.
         wait: Option<Millis>,
-        /// Open at once: the credentials are refused.
-        fatal: bool,
+        /// Open at once, and why.
+        fatal: Option<Fatal>,
     },
     /// Neither: the fault was the request's, or the attempt was ended by us. A trial is given back.
     Neutral,
+}
+
+/// What lasts until the operator acts, so that it opens a breaker at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fatal {
+    /// The credentials are refused.
+    Key,
+    /// The account's quota is used up.
+    Quota,
+}
+
+impl Fatal {
+    /// The failure that it was.
+    #[must_use]
+    pub const fn kind(self) -> FailureKind {
+        match self {
+            Self::Key => FailureKind::Auth,
+            Self::Quota => FailureKind::Quota,
+        }
+    }
 }
 
 /// How a call ended.
@@ -246,7 +271,8 @@ pub enum End {
         /// Of which target; `None` when none could be tried at all.
         target: Option<TargetId>,
         /// How long until trying again makes sense: the shortest wait that a target asked for or that an open one still
-        /// has. `None` when nobody named one, when the caller must mend the request first, or when the deadline passed.
+        /// has. `None` when nobody named one, when the caller or the operator must mend something first, or when the deadline
+        /// passed.
         wait: Option<Millis>,
     },
     /// Part of an answer was delivered, and no more can come: an error inside the stream.

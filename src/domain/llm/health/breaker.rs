@@ -3,7 +3,7 @@
 //! | state | event | next |
 //! |---|---|---|
 //! | closed | a failure is the Nth in a row, or failures have the share of a busy window | open, 5 s |
-//! | closed | credentials are refused | open, 30 s |
+//! | closed | credentials are refused, or the quota is used up | open, 30 s |
 //! | open | the pause ends | half-open |
 //! | open, half-open | another failure arrives late | unchanged; `Retry-After` lengthens the pause |
 //! | half-open | a call asks, and no trial is out | that call is the trial |
@@ -14,6 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::Millis;
+use crate::domain::llm::engine::Fatal;
 
 /// So many failures in a row open it.
 pub const CONSECUTIVE: u32 = 5;
@@ -79,11 +80,17 @@ pub enum State {
     Open {
         /// End of the pause.
         until: Millis,
+        /// Why nothing but the operator's work will help, where that is so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fatal: Option<Fatal>,
     },
     /// One trial passes.
     HalfOpen {
         /// A trial is out, and its lease ends then.
         trial_until: Option<Millis>,
+        /// As before the pause ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fatal: Option<Fatal>,
     },
 }
 
@@ -93,9 +100,9 @@ pub struct Fault {
     /// The wait that the provider asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<Millis>,
-    /// Open at once.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub fatal: bool,
+    /// Open at once, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fatal: Option<Fatal>,
 }
 
 /// How a trial ended.
@@ -132,6 +139,9 @@ struct Open {
     /// Length of this pause, before anything lengthened it.
     #[serde(rename = "l")]
     lasts: Millis,
+    /// What opened it lasts until the operator acts. Rows of before this was told have no such field.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    fatal: Option<Fatal>,
     #[serde(rename = "t")]
     trial: Option<Trial>,
 }
@@ -150,9 +160,13 @@ impl Breaker {
     pub fn state(&self, now: Millis) -> State {
         match &self.open {
             None => State::Closed,
-            Some(open) if now < open.until => State::Open { until: open.until },
+            Some(open) if now < open.until => State::Open {
+                until: open.until,
+                fatal: open.fatal,
+            },
             Some(open) => State::HalfOpen {
                 trial_until: open.trial_at(now).map(|trial| trial.until),
+                fatal: open.fatal,
             },
         }
     }
@@ -169,13 +183,18 @@ impl Breaker {
         self.consecutive = self.consecutive.saturating_add(1);
         let asked = fault.wait.unwrap_or_default().min(policy.longest);
         if let Some(open) = &mut self.open {
-            let asked = if fault.fatal { policy.longest } else { asked };
+            let asked = if fault.fatal.is_some() {
+                policy.longest
+            } else {
+                asked
+            };
+            open.fatal = fault.fatal.or(open.fatal);
             open.until = open.until.max(at.plus(asked));
             return;
         }
         let too_many = self.consecutive >= policy.consecutive || self.recent.is_bad(policy);
-        if fault.fatal || too_many {
-            let lasts = if fault.fatal {
+        if fault.fatal.is_some() || too_many {
+            let lasts = if fault.fatal.is_some() {
                 policy.longest
             } else {
                 policy.first
@@ -183,6 +202,7 @@ impl Breaker {
             self.open = Some(Open {
                 until: at.plus(lasts.max(asked)),
                 lasts,
+                fatal: fault.fatal,
                 trial: None,
             });
         }
@@ -228,7 +248,13 @@ impl Breaker {
         if let Verdict::Failure(fault) = verdict {
             let doubled = open.lasts.plus(open.lasts).min(policy.longest);
             let asked = fault.wait.unwrap_or_default().min(policy.longest);
-            open.lasts = if fault.fatal { policy.longest } else { doubled };
+            open.lasts = if fault.fatal.is_some() {
+                policy.longest
+            } else {
+                doubled
+            };
+            // The trial knows best: a server that is down may have a good key by now.
+            open.fatal = fault.fatal;
             // Counted from the begin of the trial, so that one that hangs long does not put recovery off.
             let latest = began.plus(policy.longest);
             let until = now.plus(open.lasts.max(asked)).min(latest);
@@ -299,15 +325,27 @@ impl Recent {
 mod tests {
     use super::{Breaker, BreakerPolicy, Fault, LONGEST_PAUSE, State, Verdict};
     use crate::base::time::Millis;
+    use crate::domain::llm::engine::Fatal;
 
     const START: u64 = 1_795_237_500_000;
     const FAULT: Fault = Fault {
         wait: None,
-        fatal: false,
+        fatal: None,
     };
 
     fn at(secs: u64) -> Millis {
         Millis(START + secs * 1000)
+    }
+
+    const fn open(until: Millis) -> State {
+        State::Open { until, fatal: None }
+    }
+
+    const fn half_open(trial_until: Option<Millis>) -> State {
+        State::HalfOpen {
+            trial_until,
+            fatal: None,
+        }
     }
 
     fn policy() -> BreakerPolicy {
@@ -342,7 +380,7 @@ mod tests {
         // 8 of 9 failed, but 9 outcomes say nothing yet.
         assert_eq!(breaker.state(at(0)), State::Closed);
         breaker.failed(at(0), FAULT, &policy());
-        assert_eq!(breaker.state(at(0)), State::Open { until: at(5) });
+        assert_eq!(breaker.state(at(0)), open(at(5)));
     }
 
     #[test]
@@ -373,11 +411,62 @@ mod tests {
     fn refused_credentials_open_it_at_once_for_half_a_minute() {
         let mut breaker = Breaker::default();
         let fault = Fault {
-            fatal: true,
+            fatal: Some(Fatal::Key),
             ..FAULT
         };
         breaker.failed(at(0), fault, &policy());
-        assert_eq!(breaker.state(at(0)), State::Open { until: at(30) });
+        assert_eq!(
+            breaker.state(at(0)),
+            State::Open {
+                until: at(30),
+                fatal: Some(Fatal::Key)
+            }
+        );
+    }
+
+    #[test]
+    fn it_knows_why_it_is_open_until_a_trial_knows_better() {
+        let why = |breaker: &Breaker, now| match breaker.state(now) {
+            State::Closed => None,
+            State::Open { fatal, .. } | State::HalfOpen { fatal, .. } => fatal,
+        };
+        for fatal in [Fatal::Key, Fatal::Quota] {
+            let fault = Fault {
+                fatal: Some(fatal),
+                ..FAULT
+            };
+            // It opens by this, or learns it while it is open already.
+            let mut first = Breaker::default();
+            first.failed(at(0), fault, &policy());
+            let mut late = opened();
+            assert_eq!(why(&late, at(0)), None);
+            late.failed(at(0), fault, &policy());
+            for mut breaker in [first, late] {
+                breaker.failed(at(1), FAULT, &policy());
+                for now in [at(1), at(29), at(30), at(99)] {
+                    assert_eq!(why(&breaker, now), Some(fatal));
+                }
+                let stored = serde_json::to_string(&breaker).unwrap();
+                let read: Breaker = serde_json::from_str(&stored).unwrap();
+                assert_eq!(read, breaker);
+                let mut down = breaker.clone();
+                fail_trial(&mut down, at(99), at(99), FAULT);
+                assert_eq!(why(&down, at(99)), None, "another failure");
+                fail_trial(&mut breaker, at(99), at(99), fault);
+                assert_eq!(why(&breaker, at(99)), Some(fatal));
+                assert!(breaker.ask_trial(at(130), "t", &policy()));
+                breaker.end_trial(at(130), "t", Verdict::Success, &policy());
+                assert_eq!(breaker.state(at(130)), State::Closed);
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_of_before_it_knew_why_is_read_as_one_that_does_not_know() {
+        let row = r#"{"c":1,"w":{"w":5000,"n":1,"p":[[0,1],[0,0],[0,0],[0,0],[0,0],[0,0]]},"o":{"u":9000,"l":5000,"t":null}}"#;
+        let breaker: Breaker = serde_json::from_str(row).unwrap();
+        assert_eq!(breaker.state(Millis(8999)), open(Millis(9000)));
+        assert_eq!(serde_json::to_string(&breaker).unwrap(), row);
     }
 
     #[test]
@@ -385,13 +474,10 @@ mod tests {
         let mut breaker = opened();
         let mut now = 5;
         for pause in [10, 20, 30, 30, 30] {
-            assert_eq!(
-                breaker.state(at(now)),
-                State::HalfOpen { trial_until: None }
-            );
+            assert_eq!(breaker.state(at(now)), half_open(None));
             fail_trial(&mut breaker, at(now), at(now), FAULT);
             now += pause;
-            assert_eq!(breaker.state(at(now - 1)), State::Open { until: at(now) });
+            assert_eq!(breaker.state(at(now - 1)), open(at(now)));
         }
     }
 
@@ -399,9 +485,9 @@ mod tests {
     fn a_pause_ends_half_a_minute_after_its_trial_began_however_long_that_hung() {
         let mut breaker = opened();
         fail_trial(&mut breaker, at(5), at(25), FAULT);
-        assert_eq!(breaker.state(at(25)), State::Open { until: at(35) });
+        assert_eq!(breaker.state(at(25)), open(at(35)));
         fail_trial(&mut breaker, at(35), at(64), FAULT);
-        assert_eq!(breaker.state(at(64)), State::Open { until: at(65) });
+        assert_eq!(breaker.state(at(64)), open(at(65)));
     }
 
     #[test]
@@ -421,7 +507,7 @@ mod tests {
             later.failed(at(0), fault, &policy());
             for breaker in [breaker, later] {
                 let until = at(until);
-                assert_eq!(breaker.state(at(0)), State::Open { until }, "{wait}");
+                assert_eq!(breaker.state(at(0)), open(until), "{wait}");
             }
         }
         let mut breaker = opened();
@@ -430,7 +516,7 @@ mod tests {
             ..FAULT
         };
         fail_trial(&mut breaker, at(5), at(6), fault);
-        assert_eq!(breaker.state(at(6)), State::Open { until: at(35) });
+        assert_eq!(breaker.state(at(6)), open(at(35)));
     }
 
     #[test]
@@ -441,7 +527,7 @@ mod tests {
         assert!(breaker.ask_trial(at(6), "a", &policy()), "asked again");
         assert!(!breaker.ask_trial(at(6), "b", &policy()));
         let trial_until = Some(at(35));
-        assert_eq!(breaker.state(at(6)), State::HalfOpen { trial_until });
+        assert_eq!(breaker.state(at(6)), half_open(trial_until));
         // What began before it went down closes nothing.
         breaker.succeeded(at(6), 50, &policy());
         assert_ne!(breaker.state(at(6)), State::Closed);

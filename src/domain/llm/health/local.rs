@@ -8,7 +8,7 @@ use super::breaker::{BreakerPolicy, Fault, State, Verdict};
 use super::latency::Latency;
 use super::machine::{Answer, Command, Outcomes, Reply};
 use crate::base::time::Millis;
-use crate::domain::llm::engine::{Gate, Health};
+use crate::domain::llm::engine::{Fatal, Gate, Health};
 
 /// Successes are reported together, at most so often.
 pub const REPORT_EVERY: Millis = Millis::from_secs(10);
@@ -26,6 +26,8 @@ pub enum LocalGate {
     Open {
         /// Not before then.
         until: Millis,
+        /// Why nothing but the operator's work will help, where that is so.
+        fatal: Option<Fatal>,
     },
     /// Ask the object: send [`LocalView::ask_trial`], and give the reply to [`LocalView::answered`]. To be asked only for a
     /// target that would be tried now, since a trial that is granted is kept from others.
@@ -44,6 +46,8 @@ pub struct LocalView {
     consecutive: u32,
     /// This isolate's own pause, whatever the others see.
     own: Option<Millis>,
+    /// What began that pause lasts until the operator acts.
+    own_fatal: Option<Fatal>,
     /// The object is not asked for a trial before then.
     ask_after: Millis,
     pending: Vec<Millis>,
@@ -64,12 +68,13 @@ impl LocalView {
     #[must_use]
     pub fn gate(&self, now: Millis) -> LocalGate {
         let shared = match self.shared {
-            State::Open { until } => until,
+            State::Open { until, .. } => until,
             State::Closed | State::HalfOpen { .. } => Millis::ZERO,
         };
         let until = self.own.unwrap_or_default().max(shared);
         if now < until {
-            return LocalGate::Open { until };
+            let fatal = self.fatal(now);
+            return LocalGate::Open { until, fatal };
         }
         if self.shared == State::Closed && self.own.is_none() {
             return LocalGate::Closed;
@@ -77,6 +82,7 @@ impl LocalView {
         if now < self.ask_after {
             return LocalGate::Open {
                 until: self.ask_after,
+                fatal: self.fatal(now),
             };
         }
         LocalGate::NeedsTrial
@@ -108,9 +114,10 @@ impl LocalView {
                 self.recover();
                 Gate::Closed
             }
-            State::Open { until } => Gate::Open { until },
-            State::HalfOpen { .. } => Gate::Open {
+            State::Open { until, fatal } => Gate::Open { until, fatal },
+            State::HalfOpen { fatal, .. } => Gate::Open {
                 until: self.ask_after.max(now),
+                fatal,
             },
         }
     }
@@ -174,8 +181,8 @@ impl LocalView {
 
     fn fail(&mut self, now: Millis, fault: Fault, trial: bool) {
         self.consecutive = self.consecutive.saturating_add(1);
-        if trial || fault.fatal || self.consecutive >= self.policy.consecutive {
-            let pause = if fault.fatal {
+        if trial || fault.fatal.is_some() || self.consecutive >= self.policy.consecutive {
+            let pause = if fault.fatal.is_some() {
                 self.policy.longest
             } else {
                 self.policy.first
@@ -183,12 +190,26 @@ impl LocalView {
             let asked = fault.wait.unwrap_or_default().min(self.policy.longest);
             let until = now.plus(pause.max(asked));
             self.own = Some(self.own.unwrap_or_default().max(until));
+            // A trial knows best, and what comes late adds to what is known.
+            self.own_fatal = fault.fatal.or(self.own_fatal.filter(|_| !trial));
+        }
+    }
+
+    /// Why nothing but the operator's work will help: as seen here, or as the object said.
+    fn fatal(&self, now: Millis) -> Option<Fatal> {
+        let own_runs = self.own.is_some_and(|until| now < until);
+        match self.shared {
+            State::Closed => self.own_fatal,
+            State::Open { fatal, .. } | State::HalfOpen { fatal, .. } => {
+                self.own_fatal.filter(|_| own_runs).or(fatal)
+            }
         }
     }
 
     fn recover(&mut self) {
         self.consecutive = 0;
         self.own = None;
+        self.own_fatal = None;
     }
 
     fn send(
@@ -215,7 +236,7 @@ mod tests {
     use super::{ASK_EVERY, BATCH, LocalGate, LocalView, REPORT_EVERY};
     use crate::base::machine::Machine;
     use crate::base::time::Millis;
-    use crate::domain::llm::engine::{Gate, Health};
+    use crate::domain::llm::engine::{Fatal, Gate, Health};
     use crate::domain::llm::health::breaker::State;
     use crate::domain::llm::health::machine::{Answer, Command, Reply, TargetState, View};
 
@@ -225,11 +246,26 @@ mod tests {
     };
     const BAD: Health = Health::Failure {
         wait: None,
-        fatal: false,
+        fatal: None,
     };
 
     fn at(secs: u64) -> Millis {
         Millis(START + secs * 1000)
+    }
+
+    const fn shut(until: Millis) -> LocalGate {
+        LocalGate::Open { until, fatal: None }
+    }
+
+    const fn open(until: Millis, fatal: Option<Fatal>) -> State {
+        State::Open { until, fatal }
+    }
+
+    const fn half_open(trial_until: Option<Millis>) -> State {
+        State::HalfOpen {
+            trial_until,
+            fatal: None,
+        }
     }
 
     fn saying(state: State, answer: Answer) -> Reply {
@@ -282,7 +318,7 @@ mod tests {
             // The others find it healthy: that is no reason to go on here.
             view.learn(&saying(State::Closed, Answer::Done));
         }
-        assert_eq!(view.gate(at(2)), LocalGate::Open { until: at(6) });
+        assert_eq!(view.gate(at(2)), shut(at(6)));
         assert_eq!(view.gate(at(6)), LocalGate::NeedsTrial);
         view.ask_trial(at(6), "call");
         let answer = saying(State::Closed, Answer::Trial(false));
@@ -295,26 +331,68 @@ mod tests {
         let mut view = LocalView::default();
         let fatal = Health::Failure {
             wait: None,
-            fatal: true,
+            fatal: Some(Fatal::Key),
         };
         view.note(at(0), fatal, None);
-        assert_eq!(view.gate(at(29)), LocalGate::Open { until: at(30) });
+        let until = at(30);
+        assert_eq!(
+            view.gate(at(29)),
+            LocalGate::Open {
+                until,
+                fatal: Some(Fatal::Key)
+            }
+        );
+    }
+
+    #[test]
+    fn why_a_target_is_down_is_known_from_here_and_from_the_object() {
+        let why = |view: &LocalView, now| match view.gate(now) {
+            LocalGate::Open { fatal, .. } => fatal,
+            LocalGate::Closed | LocalGate::NeedsTrial => None,
+        };
+        let refused = Health::Failure {
+            wait: None,
+            fatal: Some(Fatal::Quota),
+        };
+        // Seen here, and the object cannot be reached.
+        let mut view = LocalView::default();
+        view.note(at(0), refused, None);
+        assert_eq!(why(&view, at(29)), Some(Fatal::Quota));
+        view.ask_trial(at(30), "call");
+        assert_eq!(why(&view, at(30)), Some(Fatal::Quota), "a trial is out");
+        // Its trial meets something else, or succeeds.
+        let mut down = view.clone();
+        down.note(at(30), BAD, Some("call"));
+        assert_eq!(down.gate(at(31)), shut(at(35)));
+        view.note(at(30), GOOD, Some("call"));
+        assert_eq!(view.gate(at(30)), LocalGate::Closed);
+        // Seen elsewhere.
+        let mut view = LocalView::default();
+        view.learn(&saying(open(at(30), Some(Fatal::Key)), Answer::Done));
+        assert_eq!(why(&view, at(29)), Some(Fatal::Key));
+        let answer = saying(open(at(60), Some(Fatal::Key)), Answer::Trial(false));
+        let gate = view.answered(at(30), Some(&answer));
+        let (until, fatal) = (at(60), Some(Fatal::Key));
+        assert_eq!(gate, Gate::Open { until, fatal });
     }
 
     #[test]
     fn an_open_target_is_left_alone_and_its_trial_is_asked_for_once_a_second() {
         let mut view = LocalView::default();
-        view.learn(&saying(State::Open { until: at(5) }, Answer::Done));
-        assert_eq!(view.gate(at(4)), LocalGate::Open { until: at(5) });
+        view.learn(&saying(open(at(5), None), Answer::Done));
+        assert_eq!(view.gate(at(4)), shut(at(5)));
         assert_eq!(view.gate(at(5)), LocalGate::NeedsTrial);
         view.ask_trial(at(5), "call");
         let later = at(5).plus(ASK_EVERY);
-        assert_eq!(view.gate(at(5)), LocalGate::Open { until: later });
+        assert_eq!(view.gate(at(5)), shut(later));
         let trial_until = Some(at(33));
-        let answer = saying(State::HalfOpen { trial_until }, Answer::Trial(false));
+        let answer = saying(half_open(trial_until), Answer::Trial(false));
         assert_eq!(
             view.answered(at(5), Some(&answer)),
-            Gate::Open { until: later }
+            Gate::Open {
+                until: later,
+                fatal: None
+            }
         );
         assert_eq!(view.gate(later), LocalGate::NeedsTrial);
     }
@@ -323,7 +401,7 @@ mod tests {
     fn the_result_of_a_trial_is_always_told_at_once() {
         for health in [GOOD, BAD, Health::Neutral] {
             let mut view = LocalView::default();
-            view.learn(&saying(State::HalfOpen { trial_until: None }, Answer::Done));
+            view.learn(&saying(half_open(None), Answer::Done));
             view.note(at(0), GOOD, None);
             let told = view.note(at(0), health, Some("call"));
             let Some(Command::Report { trial, .. }) = told else {
@@ -342,7 +420,7 @@ mod tests {
     #[test]
     fn without_the_object_one_call_a_second_is_a_trial() {
         let mut view = LocalView::default();
-        view.learn(&saying(State::Open { until: at(5) }, Answer::Done));
+        view.learn(&saying(open(at(5), None), Answer::Done));
         view.ask_trial(at(5), "call");
         assert_eq!(view.answered(at(5), None), Gate::Trial);
         assert!(matches!(view.gate(at(5)), LocalGate::Open { .. }));

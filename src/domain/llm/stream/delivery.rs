@@ -33,6 +33,9 @@ pub struct Delivery {
     envelope: Envelope,
     how: How,
     open: Option<Block>,
+    /// The provider said that the open text is done (Responses API), but not that its block is: a continuation opens
+    /// another one, since nothing may follow a text that is done.
+    text_done: bool,
     collector: Collector,
     kept_bytes: u64,
     /// What earlier attempts of this answer took.
@@ -66,6 +69,7 @@ impl Delivery {
             envelope,
             how: How::Translate,
             open: None,
+            text_done: false,
             collector: Collector::default(),
             kept_bytes: 0,
             spent: Usage::default(),
@@ -126,6 +130,9 @@ impl Delivery {
                 }
             }
             How::Continue { .. } => {
+                if core::mem::take(&mut self.text_done) && self.open.is_some() {
+                    self.write(&Event::Close, out);
+                }
                 for event in &step.events {
                     for event in self.continued(event) {
                         self.write(&event, out);
@@ -157,11 +164,30 @@ impl Delivery {
         for event in &step.events {
             self.note(event);
         }
+        self.text_done = self.options.protocol == Protocol::Responses
+            && (is_text_done(step) || self.text_done && step.events.is_empty());
         let usage_alone =
             !step.events.is_empty() && step.events.iter().all(|e| matches!(e, Event::Usage(_)));
         if self.options.hide_usage && usage_alone {
             return;
         }
+        if self.options.hide_usage
+            && let Some((before, behind)) = around_null_usage(&step.data)
+        {
+            // What nobody asked for OpenAI leaves out.
+            let shorter = Step {
+                name: step.name.clone(),
+                data: [before, behind].concat(),
+                events: Vec::new(),
+            };
+            self.pass(&shorter, out);
+        } else {
+            self.pass(step, out);
+        }
+    }
+
+    /// Sends an event as it is, under our id where it has one.
+    fn pass(&mut self, step: &Step, out: &mut Vec<u8>) {
         let ours = self.foreign_id.as_ref().map(|foreign| {
             let quoted = format!("\"{}\"", self.id());
             step.data.replace(&format!("\"{foreign}\""), &quoted)
@@ -287,6 +313,22 @@ impl Delivery {
             other => vec![other.clone()],
         }
     }
+}
+
+/// Does the event say that a text or refusal is done? The name stands in quotes of its own, so it is no word of the text.
+fn is_text_done(step: &Step) -> bool {
+    ["response.output_text.done", "response.refusal.done"]
+        .iter()
+        .any(|name| match &step.name {
+            Some(event) => event == name,
+            None => step.data.contains(&format!("\"{name}\"")),
+        })
+}
+
+/// What stands around `,"usage":null` in a chunk, if that is in it. Inside a text its quotes would be escaped.
+fn around_null_usage(data: &str) -> Option<(&str, &str)> {
+    let (before, behind) = data.split_once(",\"usage\":")?;
+    Some((before, behind.trim_start().strip_prefix("null")?))
 }
 
 /// An id with the prefix of its dialect.

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::{Answer, Command, KEEP, Outcomes, Reply, TargetState};
 use crate::base::machine::{Effects, Machine};
 use crate::base::time::Millis;
+use crate::domain::llm::engine::Fatal;
 use crate::domain::llm::health::breaker::{BreakerPolicy, Fault, State, Verdict};
 use crate::domain::llm::health::lanes::{PATIENCE, Priority, Turn};
 
@@ -53,7 +54,7 @@ impl Object {
 fn report(at: Millis, good: &[u64], bad: usize, trial: Option<(String, Verdict)>) -> Command {
     let fault = Fault {
         wait: None,
-        fatal: false,
+        fatal: None,
     };
     Command::Report {
         outcomes: Outcomes {
@@ -160,7 +161,7 @@ fn a_report_from_a_clock_that_is_ahead_counts_as_now() {
     let ahead = now.plus(Millis::from_secs(3600));
     let reply = object.ask(now, report(ahead, &[], 5, None));
     let until = now.plus(Millis::from_secs(5));
-    assert_eq!(reply.view.state, State::Open { until });
+    assert_eq!(reply.view.state, State::Open { until, fatal: None });
 }
 
 /// Anything that isolates may ask, with ids that meet again.
@@ -193,7 +194,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     let wait = prop::option::weighted(0.3, prop_oneof![0u64..40_000, Just(u64::MAX)]);
     (wait, prop::bool::weighted(0.1)).prop_map(|(wait, fatal)| Fault {
         wait: wait.map(Millis),
-        fatal,
+        fatal: fatal.then_some(Fatal::Key),
     })
 }
 
@@ -310,7 +311,13 @@ proptest! {
                     }
                 }
                 Step::Trial { call } => {
-                    let free = before == State::HalfOpen { trial_until: None };
+                    let free = matches!(
+                        before,
+                        State::HalfOpen {
+                            trial_until: None,
+                            ..
+                        }
+                    );
                     prop_assert!(!free, "refused for nothing: {call}");
                 }
                 Step::EndTrial { call, verdict } => {
@@ -329,7 +336,7 @@ proptest! {
                 }
                 _ => {}
             }
-            if let State::Open { until } = reply.view.state {
+            if let State::Open { until, .. } = reply.view.state {
                 prop_assert!(until <= now.plus(Millis::from_secs(30)), "a pause of more than 30 s");
             }
         }

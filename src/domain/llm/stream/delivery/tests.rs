@@ -173,6 +173,80 @@ fn a_chunk_that_says_more_than_usage_is_never_hidden() {
 }
 
 #[test]
+fn usage_that_is_null_because_we_asked_is_left_out_of_chunks_and_nothing_else_is() {
+    let chunk = |usage: &str, words: &str| {
+        format!(
+            "data: {{\"id\":\"x\",\"model\":\"m\",\"choices\":[{{\"index\":0,\"delta\":{{\"content\":{words}}}}}]{usage},\"obfuscation\":\"a\"}}\n\n"
+        )
+    };
+    // The same words inside a text are the model's.
+    let words = "\"say \\\"x\\\",\\\"usage\\\":null\"";
+    for (usage, left) in [
+        (",\"usage\":null", ""),
+        (",\"usage\": null", ""),
+        ("", ""),
+        (
+            ",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}",
+            ",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}",
+        ),
+    ] {
+        for hide_usage in [true, false] {
+            let mut delivery = delivery(Options {
+                hide_usage,
+                ..to(Protocol::Chat)
+            });
+            let bytes = chunk(usage, words).into_bytes();
+            let out = deliver(&mut delivery, Protocol::Chat, Mode::Fresh, &bytes);
+            let expected = chunk(if hide_usage { left } else { usage }, words);
+            assert_eq!(str::from_utf8(&out), Ok(expected.as_str()));
+            assert_eq!(delivery.text(), "say \"x\",\"usage\":null");
+        }
+    }
+}
+
+#[test]
+fn nothing_follows_a_text_that_the_provider_called_done() {
+    // With and without the event's name in a field of its own.
+    for named in [true, false] {
+        let whole = provider(Protocol::Responses, &whole("The sky "));
+        let text = str::from_utf8(&whole).unwrap();
+        let end = text.find("event: response.content_part.done").unwrap();
+        let before = if named {
+            text[..end].to_owned()
+        } else {
+            let lines = text[..end]
+                .lines()
+                .filter(|line| !line.starts_with("event"));
+            lines.map(|line| format!("{line}\n")).collect()
+        };
+        let mut delivery = delivery(to(Protocol::Responses));
+        let mut out = deliver(
+            &mut delivery,
+            Protocol::Responses,
+            Mode::Fresh,
+            before.as_bytes(),
+        );
+        let rest = provider(Protocol::Chat, &self::whole("is blue."));
+        out.extend(deliver(&mut delivery, Protocol::Chat, Mode::Prefill, &rest));
+        let mut done: Vec<u64> = Vec::new();
+        for (_, data) in events(&out) {
+            let data: Value = serde_json::from_str(&data).unwrap();
+            let part = data["content_index"].as_u64();
+            match data["type"].as_str().unwrap() {
+                "response.output_text.done" => done.extend(part),
+                "response.output_text.delta" => assert!(!done.contains(&part.unwrap()), "{data}"),
+                _ => {}
+            }
+        }
+        assert_eq!(done, [0, 1], "each once");
+        assert_eq!(
+            read(Protocol::Responses, &out).map(|w| w.text()).as_deref(),
+            Some("The sky is blue.")
+        );
+    }
+}
+
+#[test]
 fn numbers_count_every_event_from_zero_without_a_gap_also_where_one_is_hidden_or_an_error() {
     for protocol in Protocol::ALL {
         for from in Protocol::ALL {
