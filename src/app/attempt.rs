@@ -77,8 +77,8 @@ pub struct Attempt<P: Port> {
     port: P,
     native: bool,
     prepared: Option<Prepared>,
-    /// A 2xx head has come: from here on the provider counts tokens.
-    accepted: bool,
+    /// The request is with the provider, which may count its tokens: until an error, or no connection, says otherwise.
+    asked: bool,
     /// What a whole answer took.
     consumed: Option<Consumed>,
     token_told: bool,
@@ -144,7 +144,7 @@ impl<P: Port> Attempt<P> {
             port: port.clone(),
             native: job.native,
             prepared,
-            accepted: false,
+            asked: false,
             consumed: None,
             token_told: false,
         };
@@ -177,6 +177,7 @@ impl<P: Port> Attempt<P> {
         );
         let call = self.port.call(request, stream && job.native);
         self.call = Some(call.clone());
+        self.asked = true;
         let port = self.port.clone();
         self.pending = Some(Box::pin(
             async move { Arrival::Head(port.head(&call).await) },
@@ -191,12 +192,13 @@ impl<P: Port> Attempt<P> {
         }
     }
 
-    /// What it took: as the provider told, or our estimate once the provider had accepted the request.
+    /// What it took: as the provider told, or our estimate once the provider had the request and did not refuse it. What
+    /// is given up before its head has come may well be charged.
     pub fn consumed(&self, input_tokens: u64) -> Consumed {
         match (self.consumed, &self.inlet) {
             (Some(consumed), _) => consumed,
-            (None, Some(inlet)) if self.accepted => usage_of(inlet, input_tokens).into(),
-            (None, None) if self.accepted => estimated(input_tokens, 0).into(),
+            (None, Some(inlet)) if self.asked => usage_of(inlet, input_tokens).into(),
+            (None, None) if self.asked => estimated(input_tokens, 0).into(),
             _ => Consumed::default(),
         }
     }
@@ -217,10 +219,13 @@ impl<P: Port> Attempt<P> {
         match arrival {
             Arrival::Lease(Ok(())) => {
                 self.send(job);
-                Vec::new()
+                vec![Input::Sent { attempt: self.id }.into()]
             }
             Arrival::Lease(Err(failure)) => vec![self.failed(failure, None)],
-            Arrival::Head(Err(fault)) => vec![self.fault(&fault)],
+            Arrival::Head(Err(fault)) => {
+                self.asked = false;
+                vec![self.fault(&fault)]
+            }
             Arrival::Head(Ok(head)) => self.head(port, head),
             Arrival::ErrorBody(head, bytes) => {
                 let key = self.provider(port, job).and_then(|p| p.key.as_ref());
@@ -242,13 +247,13 @@ impl<P: Port> Attempt<P> {
         };
         let port = port.clone();
         if !(200..300).contains(&head.status) {
+            self.asked = false;
             self.pending = Some(Box::pin(async move {
                 let bytes = port.rest(&call, MAX_ERROR_BYTES).await.unwrap_or_default();
                 Arrival::ErrorBody(head, bytes)
             }));
             return Vec::new();
         }
-        self.accepted = true;
         let events = head.content_type.as_deref().is_some_and(|t| {
             t.trim_start()
                 .to_ascii_lowercase()
@@ -297,8 +302,14 @@ impl<P: Port> Attempt<P> {
                         let usage = whole.usage;
                         let usage = usage.unwrap_or_else(|| estimated(job.input_tokens, said()));
                         self.consumed = Some(usage.into());
-                        if let Some(why) = unusable(job, &whole, stream) {
-                            return vec![self.protocol(why)];
+                        if stream {
+                            return vec![self.protocol("not an event stream")];
+                        }
+                        if whole.finish.is_none() {
+                            return vec![self.protocol("no finish reason")];
+                        }
+                        if let Some(why) = unfit(job, &whole) {
+                            return vec![self.unfit(why)];
                         }
                         Some(whole)
                     }
@@ -360,7 +371,7 @@ impl<P: Port> Attempt<P> {
                     Input::Ended { attempt }.into(),
                 ]
             }
-            None => vec![self.protocol("an answer without a word")],
+            None => vec![self.unfit("an answer without a word")],
             Some(how) if self.token_told => vec![self.broken(how)],
             Some(Break::InBand) => {
                 let failed = seen.failed.clone();
@@ -422,8 +433,16 @@ impl<P: Port> Attempt<P> {
     }
 
     fn protocol(&mut self, why: &'static str) -> News {
+        self.no_answer(FailureKind::Protocol, why)
+    }
+
+    fn unfit(&mut self, why: &'static str) -> News {
+        self.no_answer(FailureKind::Unfit, why)
+    }
+
+    fn no_answer(&mut self, kind: FailureKind, why: &'static str) -> News {
         let refusal = Refusal::new(Code::UpstreamProtocol).cause(why);
-        self.failed(Failure::new(FailureKind::Protocol), Some(refusal))
+        self.failed(Failure::new(kind), Some(refusal))
     }
 
     fn failed(&mut self, failure: Failure, refusal: Option<Refusal>) -> News {
@@ -479,27 +498,15 @@ pub const fn bytes_to_tokens(bytes: u64) -> u64 {
     bytes.div_ceil(4)
 }
 
-/// Why a body that can be read is not what is wanted.
-fn unusable(job: &Job, whole: &Whole, stream: bool) -> Option<&'static str> {
-    if stream {
-        return Some("not an event stream");
+/// Why an answer is none of what was asked.
+fn unfit(job: &Job, whole: &Whole) -> Option<&'static str> {
+    let bare = matches!(whole.finish, Some(Finish::Length | Finish::Filter));
+    if !bare && whole.is_empty() {
+        return Some("an answer without a word");
     }
-    let unfit = |schema| schema::fault(schema, &whole.text()).is_some();
     // A tool call, a refusal and an answer that the ceiling cut are no structured output.
     let text_only = |part: &Part| matches!(part, Part::Text { .. } | Part::Reasoning(_));
     let structured = whole.finish == Some(Finish::Stop) && whole.parts.iter().all(text_only);
-    not_an_answer(whole).or_else(|| {
-        let unfit = structured && job.schema.as_ref().is_some_and(unfit);
-        unfit.then_some("the answer does not follow the schema")
-    })
-}
-
-/// Why a body of the right shape is no answer.
-fn not_an_answer(whole: &Whole) -> Option<&'static str> {
-    match whole.finish {
-        None => Some("no finish reason"),
-        Some(Finish::Length | Finish::Filter) => None,
-        Some(_) if whole.is_empty() => Some("an answer without a word"),
-        Some(_) => None,
-    }
+    let schema = job.schema.as_ref().filter(|_| structured)?;
+    schema::fault(schema, &whole.text()).map(|_| "the answer does not follow the schema")
 }

@@ -204,6 +204,9 @@ const fn nobody_answered(code: Code) -> bool {
             | Code::UpstreamTooLarge
             | Code::UpstreamRedirect
             | Code::UpstreamBusy
+            | Code::UpstreamNotFound
+            | Code::UpstreamQuota
+            | Code::UpstreamUnavailable
     )
 }
 

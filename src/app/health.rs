@@ -109,6 +109,7 @@ impl<P: Port> Health<P> {
                 gate: watched.gate,
                 context_tokens: candidate.context_tokens,
                 p95_first_token: watched.p95,
+                queues: watched.cap.is_some(),
                 prefill: candidate.prefill,
             })
             .collect()

@@ -10,7 +10,7 @@ use gatehouse::domain::llm::engine::{
 use crate::world::Seen;
 
 /// The kinds after which the same target is asked again in one call, written out once more.
-const SAME_AGAIN: [K; 10] = [
+const SAME_AGAIN: [K; 11] = [
     K::RateLimited,
     K::Server,
     K::Timeout,
@@ -19,6 +19,7 @@ const SAME_AGAIN: [K; 10] = [
     K::FirstToken,
     K::Cut,
     K::Protocol,
+    K::Unfit,
     K::TooLarge,
     K::Shed,
 ];
@@ -45,7 +46,7 @@ const TELLING: [&[K]; 14] = [
     &[K::Auth],
     &[K::Unreachable],
     &[K::Conflict],
-    &[K::Protocol, K::Cut, K::TooLarge],
+    &[K::Protocol, K::Unfit, K::Cut, K::TooLarge],
     &[K::Server],
     &[K::Timeout, K::FirstToken, K::Deadline],
     &[K::Shed],
@@ -69,6 +70,8 @@ struct Attempt {
     target: TargetId,
     mode: Mode,
     started: Millis,
+    /// Its request has gone out.
+    sent: bool,
     /// Last piece, once committed.
     committed: Option<Millis>,
     aborted: bool,
@@ -214,6 +217,7 @@ impl Checker {
             Input::Tick => return false,
             Input::ClientGone => return self.end.is_none(),
             Input::Failed { attempt, .. }
+            | Input::Sent { attempt }
             | Input::Token { attempt }
             | Input::Progress { attempt }
             | Input::Ended { attempt }
@@ -226,6 +230,11 @@ impl Checker {
             return false;
         }
         match (input, of.committed) {
+            (Input::Sent { .. }, None) if !of.sent => {
+                of.sent = true;
+                of.started = now;
+                self.seen.note("sent after a wait");
+            }
             (Input::Token { .. } | Input::Progress { .. }, Some(_)) => of.committed = Some(now),
             (Input::Ended { .. }, Some(_)) => self.ended = Some(attempt),
             (Input::Failed { failure, .. }, None) => self.failed(now, attempt, *failure),
@@ -374,6 +383,7 @@ impl Checker {
             target,
             mode,
             started: now,
+            sent: !at_target.queues,
             committed: None,
             aborted: false,
             booked: None,
@@ -403,6 +413,11 @@ impl Checker {
         match booked.expect("booked in the same step") {
             Booked::Lost => assert!(other_won || call_ended, "lost against nobody"),
             Booked::ClientGone => assert_eq!(input, Some(&Input::ClientGone)),
+            Booked::Failed if !total && !of.sent => {
+                assert!(now >= deadline, "left the queue too early");
+                self.seen.note("waited too long for a place");
+                self.failed(now, attempt, Failure::new(K::Shed));
+            }
             Booked::Failed if !total => {
                 assert!(now >= deadline, "aborted before its first-token deadline");
                 self.seen.note("first-token deadline");

@@ -105,6 +105,7 @@ fn target(random: &mut Random) -> Target {
         },
         context_tokens: random.pick(&[None, None, Some(1000), Some(2000), Some(4000)]),
         p95_first_token: random.chance(60).then(|| Millis(random.between(1, 4_000))),
+        queues: random.chance(20),
         prefill: random.chance(50),
     }
 }

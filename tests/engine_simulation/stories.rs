@@ -18,6 +18,7 @@ pub fn plan(targets: usize) -> Plan {
         gate: Gate::Closed,
         context_tokens: None,
         p95_first_token: None,
+        queues: false,
         prefill: true,
     };
     Plan {

@@ -162,6 +162,9 @@ impl Seen {
             "retry-after too long",
             "went on to a larger context",
             "late input",
+            "a caller in a hurry",
+            "sent after a wait",
+            "waited too long for a place",
         ] {
             let count = self.0.get(what).copied().unwrap_or(0);
             assert!(count >= schedules / 2_000, "{what}: {count}");
@@ -180,6 +183,8 @@ struct Play {
     offset: u64,
     produced: u64,
     next: Option<Millis>,
+    /// Waits for a place.
+    queued: bool,
     committed: bool,
 }
 
@@ -349,9 +354,15 @@ impl World {
                         },
                         produced: 0,
                         next: None,
+                        queued: self.plan.targets[*target].queues,
                         committed: false,
                     };
-                    play.next = play.first();
+                    play.next = if play.queued {
+                        let wait = self.random.pick(&[0, 100, 5_000, 60_000]);
+                        Some(now.plus(Millis(wait)))
+                    } else {
+                        play.first()
+                    };
                     self.plays.push(play);
                 }
                 Action::Abort { attempt } => self.plays.retain(|play| play.attempt != *attempt),
@@ -382,6 +393,12 @@ impl World {
         let play = self.plays.iter_mut().find(|play| play.next == Some(now));
         let play = play.expect("something happens now");
         let attempt = play.attempt;
+        if play.queued {
+            play.queued = false;
+            play.started = now;
+            play.next = play.first();
+            return Input::Sent { attempt };
+        }
         let (input, goes_on) = play.advance(text, !closed);
         if matches!(input, Input::Token { .. } | Input::Progress { .. }) && play.committed {
             assert_eq!(play.offset + play.produced - 1, self.delivered);

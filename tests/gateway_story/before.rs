@@ -500,7 +500,7 @@ fn a_target_that_is_down_in_passing_beside_one_without_a_key_is_waited_for() {
     }
     let sent = port.sent.borrow().len();
     let received = ask(&port, Chat, question(Chat, "hi"));
-    fails(&received, 502, "upstream_error");
+    fails(&received, 503, "upstream_unavailable");
     assert_eq!(port.sent.borrow().len(), sent, "both are open");
     assert_eq!(received.header("x-should-retry"), None);
     let wait: u64 = wait_of(&received).unwrap().parse().unwrap();

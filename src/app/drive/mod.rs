@@ -15,7 +15,7 @@ use super::attempt::{Attempt, Body};
 use super::health::Health;
 use super::job::{Job, Wants};
 use super::port::Port;
-use crate::base::errors::Refusal;
+use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::llm::engine::failure::{Break, Failure, FailureKind};
 use crate::domain::llm::engine::machine::Engine;
@@ -253,7 +253,14 @@ impl<P: Port> Drive<P> {
             .rev()
             .find(|(of, kind, _)| Some(*of) == target && *kind == failure.kind)
             .map(|(_, _, refusal)| refusal.clone());
-        let refusal = known.unwrap_or_else(|| Refusal::new(failure.kind.code()));
+        // Nobody was asked: every target is closed for a while.
+        let nobody = target.is_none() && failure.kind == FailureKind::Server;
+        let code = if nobody {
+            Code::UpstreamUnavailable
+        } else {
+            failure.kind.code()
+        };
+        let refusal = known.unwrap_or_else(|| Refusal::new(code));
         match wait {
             Some(wait) if refusal.code.entry().retryable => told_wait(refusal, wait),
             _ => refusal,

@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | `Server`, `Conflict` | once, before the others; then after them | yes | counts |
 //! | `RateLimited`, `Timeout`, `Unreachable`, `FirstToken`, `Cut`, `Protocol`, `TooLarge` | after the others | yes | counts |
-//! | `Shed` | after the others | yes | – |
+//! | `Unfit`, `Shed` | after the others | yes | – |
 //! | `Redirect` | no | yes | counts |
 //! | `Auth`, `Quota` | no | yes | opens at once |
 //! | `NotServed` | no | yes | – |
@@ -64,8 +64,11 @@ pub enum FailureKind {
     FirstToken,
     /// The connection ended or stalled before the first token.
     Cut,
-    /// 200 with something that is no answer: HTML, another shape, empty, no finish reason, an error object that says nothing more.
+    /// 200 with something that is no answer: HTML, another shape, no finish reason, an error object that says nothing more.
     Protocol,
+    /// An answer that is none of what was asked: without a word, or not as its schema says. Requests can be made to have no
+    /// other answer, so the breaker does not count it.
+    Unfit,
     /// More bytes than we accept.
     TooLarge,
     /// 3xx.
@@ -91,7 +94,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::RateLimited,
         Self::Server,
         Self::Timeout,
@@ -100,6 +103,7 @@ impl FailureKind {
         Self::FirstToken,
         Self::Cut,
         Self::Protocol,
+        Self::Unfit,
         Self::TooLarge,
         Self::Redirect,
         Self::Auth,
@@ -124,6 +128,7 @@ impl FailureKind {
             | Self::FirstToken
             | Self::Cut
             | Self::Protocol
+            | Self::Unfit
             | Self::TooLarge
             | Self::Shed => true,
             Self::Redirect
@@ -155,7 +160,8 @@ impl FailureKind {
     pub const fn breaks(self) -> bool {
         !matches!(
             self,
-            Self::NotServed
+            Self::Unfit
+                | Self::NotServed
                 | Self::ContextLength
                 | Self::ContentFilter
                 | Self::Rejected
@@ -201,7 +207,7 @@ impl FailureKind {
             Self::Timeout | Self::FirstToken => Code::UpstreamTimeout,
             Self::Unreachable => Code::UpstreamUnreachable,
             Self::Cut => Code::UpstreamDisconnected,
-            Self::Protocol => Code::UpstreamProtocol,
+            Self::Protocol | Self::Unfit => Code::UpstreamProtocol,
             Self::TooLarge => Code::UpstreamTooLarge,
             Self::Redirect => Code::UpstreamRedirect,
             Self::Auth => Code::UpstreamAuth,
@@ -228,7 +234,7 @@ impl FailureKind {
             Self::Shed => 10,
             Self::Deadline | Self::Timeout | Self::FirstToken => 9,
             Self::Server => 8,
-            Self::Protocol | Self::Cut | Self::TooLarge => 7,
+            Self::Protocol | Self::Unfit | Self::Cut | Self::TooLarge => 7,
             Self::Conflict => 6,
             Self::Unreachable => 5,
             Self::Auth => 4,
@@ -308,7 +314,7 @@ mod tests {
     use crate::domain::llm::engine::{Fatal, Health};
 
     /// kind, same target, same target first, other targets, breaker counts, rank's order below.
-    const TABLE: [(K, bool, bool, bool, bool); 18] = [
+    const TABLE: [(K, bool, bool, bool, bool); 19] = [
         (K::Rejected, false, false, false, false),
         (K::ContextLength, false, false, true, false),
         (K::ContentFilter, false, false, false, false),
@@ -319,6 +325,7 @@ mod tests {
         (K::FirstToken, true, false, true, true),
         (K::Server, true, true, true, true),
         (K::Protocol, true, false, true, true),
+        (K::Unfit, true, false, true, false),
         (K::Cut, true, false, true, true),
         (K::TooLarge, true, false, true, true),
         (K::Conflict, true, true, true, true),

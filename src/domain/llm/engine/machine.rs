@@ -58,6 +58,8 @@ struct Run {
     target: TargetId,
     mode: Mode,
     started: Millis,
+    /// Does its provider know of it yet? Until then it waits for a place, and `started` is when it began to.
+    sent: bool,
     /// Its answer is being delivered; the time of its last piece.
     committed: Option<Millis>,
 }
@@ -113,6 +115,7 @@ impl Engine {
         self.now = self.now.max(now);
         match input {
             Input::Failed { attempt, failure } => self.on_failed(attempt, failure, &mut actions),
+            Input::Sent { attempt } => self.on_sent(attempt),
             Input::Token { attempt } => self.on_token(attempt, &mut actions),
             Input::Progress { attempt } => self.on_progress(attempt),
             Input::Ended { attempt } => self.on_ended(attempt, &mut actions),
@@ -155,6 +158,16 @@ impl Engine {
             Some(run) if run.committed.is_some() => self.broken(run, Break::Cut, false, actions),
             Some(run) => self.failed(run, failure, actions),
             None => {}
+        }
+    }
+
+    fn on_sent(&mut self, attempt: AttemptId) {
+        let now = self.now;
+        for run in &mut self.running {
+            if run.attempt == attempt && !run.sent {
+                run.sent = true;
+                run.started = now;
+            }
         }
     }
 
@@ -346,11 +359,13 @@ impl Engine {
         let attempt = self.started;
         self.started = self.started.saturating_add(1);
         let mode = self.chain.started(target, self.broke.is_some());
+        let queues = self.plan.targets.get(target).is_some_and(|t| t.queues);
         self.running.push(Run {
             attempt,
             target,
             mode,
             started: self.now,
+            sent: !queues,
             committed: None,
         });
         actions.push(Action::Start {

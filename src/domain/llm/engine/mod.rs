@@ -52,6 +52,8 @@ pub struct Target {
     pub context_tokens: Option<u64>,
     /// Recent 95th percentile of the time to the first token, when enough is known.
     pub p95_first_token: Option<Millis>,
+    /// May an attempt have to wait for a place before its request is sent? Then [`Input::Sent`] tells when it is.
+    pub queues: bool,
     /// Does it continue an assistant's text that stands last in the request? Otherwise an instruction asks for it.
     pub prefill: bool,
 }
@@ -114,6 +116,11 @@ pub enum Input {
         attempt: AttemptId,
         /// How.
         failure: Failure,
+    },
+    /// The attempt's request goes out, after it had waited for a place: its first-token deadline begins anew.
+    Sent {
+        /// Which.
+        attempt: AttemptId,
     },
     /// The attempt's first real output is here (it is still held back).
     Token {

@@ -22,7 +22,11 @@ impl Engine {
             if run.committed.is_some() {
                 self.broken(run, Break::Stalled, true, actions);
             } else {
-                let failure = Failure::new(FailureKind::FirstToken);
+                let failure = Failure::new(if run.sent {
+                    FailureKind::FirstToken
+                } else {
+                    FailureKind::Shed
+                });
                 let health = if self.is_late(&run) {
                     failure.health()
                 } else {
@@ -77,7 +81,8 @@ impl Engine {
         self.finish(end, actions);
     }
 
-    /// The attempt's own deadline: its first token, or its next piece.
+    /// The attempt's own deadline: its first token, or its next piece. Nobody waits longer for a place than for a first
+    /// token.
     fn deadline(&self, run: &Run) -> Millis {
         match run.committed {
             Some(last) => last.plus(self.plan.deadlines.idle),
