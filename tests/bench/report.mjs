@@ -12,6 +12,7 @@ const TITLES = {
   gatehouse: "(b) Gatehouse",
   "gatehouse-kv": "(b) Gatehouse",
   portkey: "(c) Portkey",
+  copying: "(d) copying",
 };
 
 /** Of sorted or unsorted numbers, the one below which that share lies (nearest rank). */
@@ -129,7 +130,7 @@ translated and the resumable stream with (a) in "stream, inspecting". A native s
 body, from which the usage that Gatehouse asked for is taken out; the translated one is Anthropic's SDK over this provider of OpenAI's chat.
 
 Load: ${load.addresses} client addresses in ${load.networks} networks (IPv4 /24, each a Durable Object), the OpenAI SDK's headers and default bodies; streams have 64 events
-4 ms apart. (a) and (b) run on the same workerd, bare: one socket, one worker, no proxy before it. In (b) everything is on: limits
+4 ms apart. (d) is a Worker that copies a stream piece by piece in JavaScript and looks at nothing: the least that inspecting can cost. (a), (b) and (d) run on the same workerd, bare: one socket, one worker, no proxy before it. In (b) everything is on: limits
 in SQLite files (in ${load.files}), cache, checks, one log line a request into a file. Before each measurement every address asks once, so that
 its object is in memory; "newcomers" are clients whose network was never seen before, each request a new object. The provider, the key-value store behind the KV binding, and the load
 are processes of their own, not counted. (c) runs on Node with its defaults: without limits, without a cache, without a log; it

@@ -22,7 +22,7 @@ import { setUp } from "../../tools/setup.mjs";
 import { Client, addresses } from "./load.mjs";
 import { report } from "./report.mjs";
 import { FILL, SCENARIOS, gatehouseVars, portkeyHeaders } from "./scenarios.mjs";
-import { cpuMs, memoryMiB, startGatehouse, startPassthrough, startPortkey, startUpstream, stopAll } from "./servers.mjs";
+import { cpuMs, memoryMiB, startCopying, startGatehouse, startPassthrough, startPortkey, startUpstream, stopAll } from "./servers.mjs";
 
 const { values: options } = parseArgs({
   options: {
@@ -90,6 +90,7 @@ async function startSystems(folder) {
   const gatehouse = (name, entries) => startGatehouse(name, folder, { ...common, vars: gatehouseVars(upstream, entries) });
   const clients = [
     new Client(await startPassthrough(folder, common), { nextAddress }),
+    new Client(await startCopying(folder, common), { nextAddress }),
     new Client(await gatehouse("gatehouse", 256), { nextAddress, gatehouse: true }),
     new Client(await gatehouse("gatehouse-kv", 0), { nextAddress, gatehouse: true }),
     new Client(await startPortkey(folder), { nextAddress, headers: portkeyHeaders(upstream) }),

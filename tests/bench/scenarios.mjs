@@ -74,7 +74,7 @@ export const SCENARIOS = [
     body: () => chatBody("bench", QUESTION, { stream: true }),
     isWhole: isStream,
     cache: "bypass",
-    systems: ["passthrough", "gatehouse", "portkey"],
+    systems: ["passthrough", "copying", "gatehouse", "portkey"],
     slow: true,
   },
   {

@@ -96,11 +96,16 @@ ${services.map((service) => `    ${service},`).join("\n")}
 }
 
 /** (a): a Worker that returns what the provider says. */
-export function startPassthrough(folder, { compatibility, upstream }) {
-  return startWorkerd("passthrough", folder, [
+export const startPassthrough = (folder, common) => startBare("passthrough", folder, common);
+
+/** (d): a Worker that copies it piece by piece. */
+export const startCopying = (folder, common) => startBare("copying", folder, common);
+
+function startBare(name, folder, { compatibility, upstream }) {
+  return startWorkerd(name, folder, [
     `(name = "main", worker = (
       compatibilityDate = ${text(compatibility)},
-      modules = [${module(folder, join(here, "passthrough.mjs"), "esModule")}],
+      modules = [${module(folder, join(here, `${name}.mjs`), "esModule")}],
       bindings = [(name = "UPSTREAM", text = ${text(`http://127.0.0.1:${upstream.provider}`)})],
     ))`,
   ]);

@@ -314,8 +314,8 @@ test("a target that fails again and again is not asked any more, by no alias, an
   for (let i = 0; i < FLAPS; i += 1) assertRefused(await ask(way), "openai", 502, "upstream_error");
   for (const name of [down.name, "breaker-twin"]) {
     const answer = await ask({ ...way, name });
-    assert.equal(answer.status, 502);
-    assert.equal(codeOf(answer), "upstream_error");
+    assert.equal(answer.status, 503);
+    assert.equal(codeOf(answer), "upstream_unavailable");
     const wait = Number(answer.headers["retry-after"]);
     assert.ok(wait >= 1 && wait <= 30, `Retry-After ${wait}`);
     assert.equal(answer.headers["x-gatehouse-attempts"], "0");

@@ -191,17 +191,17 @@ const THOUGHT = { type: "thinking", thinking: "Count the letters.", signature: "
 const RETURNS = {
   chat: {
     chat: [["Count the letters."], undefined],
-    messages: [[], "messages"],
+    messages: [[], "messages[].reasoning_content"],
     responses: [[], "messages[].reasoning_content"],
   },
   messages: {
-    chat: [[], "messages"],
+    chat: [[], "messages[].content[].thinking"],
     messages: [[THOUGHT], undefined],
     // The summary is for reading; what is sealed is what the provider goes by.
     responses: [[{ summary: [], sealed: SEALED }], "messages[].content[].thinking"],
   },
   responses: {
-    chat: [[], "input"],
+    chat: [[], "input[].summary"],
     messages: [[THOUGHT], undefined],
     responses: [[{ summary: [{ type: "summary_text", text: "Count the letters." }], sealed: SEALED }], undefined],
   },
@@ -225,7 +225,7 @@ test("thinking around a tool call, readable and redacted, comes to a provider of
   assert.deepEqual(seen.body.messages, body.messages);
   assert.deepEqual(seen.body.thinking, body.thinking);
   assert.equal(answer.headers["x-gatehouse-dropped"], undefined);
-  for (const [provider, dropped] of [["chat", "messages"], ["responses", "messages[].content[].thinking"]]) {
+  for (const [provider, dropped] of [["chat", "messages[].content[].thinking"], ["responses", "messages[].content[].thinking"]]) {
     const other = await ask("messages", provider, "reasoning_turns");
     assert.equal(other.answer.headers["x-gatehouse-dropped"], dropped);
     for (const secret of ["Ask the tool.", "c2lnbmF0dXJl", "c2VhbGVk"]) assert.ok(!JSON.stringify(other.seen.body).includes(secret), "what another provider signed is not for this one");
@@ -249,18 +249,18 @@ const EXPLICIT = { mode: "explicit" };
 const MARKED = {
   messages: {
     messages: [[LONG, SHORT, SHORT], undefined],
-    chat: [[], "cache_control"],
-    responses: [[], "cache_control"],
+    chat: [[], "system[].cache_control, messages[].content[].cache_control, tools[].cache_control"],
+    responses: [[], "system[].cache_control, messages[].content[].cache_control, tools[].cache_control"],
   },
   chat: {
     chat: [[{ ...EXPLICIT, ttl: "30m" }, EXPLICIT], undefined],
     messages: [[LONG, SHORT], "prompt_cache_key, prompt_cache_options"],
-    responses: [[], "prompt_cache_key, prompt_cache_options, messages"],
+    responses: [[], "prompt_cache_key, prompt_cache_options, messages[].content[].prompt_cache_breakpoint"],
   },
   responses: {
     responses: [[EXPLICIT], undefined],
     messages: [[SHORT], "prompt_cache_key"],
-    chat: [[], "prompt_cache_key, prompt_cache_breakpoint"],
+    chat: [[], "prompt_cache_key, input[].content[].prompt_cache_breakpoint"],
   },
 };
 

@@ -305,19 +305,30 @@ fn retry_after(head: &UpstreamHead, now: Millis) -> Option<Millis> {
 
 /// The wait that a provider asks for, as it asks: milliseconds, seconds or a date.
 fn asked_wait(head: &UpstreamHead, now: Millis) -> Option<Millis> {
-    let from_ms = head
-        .retry_after_ms
-        .as_deref()
-        .and_then(|text| text.trim().parse::<u64>().ok())
-        .map(Millis);
+    let from_ms = head.retry_after_ms.as_deref();
+    let from_ms = from_ms.and_then(|text| Some(Millis(thousandths(text)?.div_ceil(1000))));
     let from_secs = head.retry_after.as_deref().and_then(|text| {
-        let text = text.trim();
-        match text.parse::<u64>() {
-            Ok(secs) => Some(Millis(secs.saturating_mul(1000))),
-            Err(_) => http_date(text).map(|date| date.since(now)),
-        }
+        let secs = thousandths(text).map(Millis);
+        secs.or_else(|| http_date(text.trim()).map(|date| date.since(now)))
     });
     from_ms.or(from_secs)
+}
+
+/// A number with or without decimals (RFC 9110 has none, some send them), in thousandths. One that is absurdly large is
+/// a large one all the same.
+fn thousandths(text: &str) -> Option<u64> {
+    let (whole, decimals) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(decimals) {
+        return None;
+    }
+    let padded: String = decimals.chars().chain("000".chars()).take(3).collect();
+    let whole = whole.parse::<u64>().unwrap_or(u64::MAX);
+    Some(
+        whole
+            .saturating_mul(1000)
+            .saturating_add(padded.parse().ok()?),
+    )
 }
 
 /// An IMF-fixdate (RFC 9110 §5.6.7) such as `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -430,6 +441,29 @@ mod tests {
             retry_after: retry_after.map(str::to_owned),
             ..UpstreamHead::default()
         }
+    }
+
+    #[test]
+    fn a_wait_is_read_in_every_form_and_however_absurd() {
+        for (said, wait) in [
+            ("2", Some(2000)),
+            (" 1.5 ", Some(1500)),
+            ("0.0009", Some(0)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", Some(10_000)),
+            ("soon", None),
+            ("-1", None),
+            ("1.x", None),
+            ("", None),
+        ] {
+            let asked = super::asked_wait(&head(429, Some(said)), NOW);
+            assert_eq!(asked, wait.map(Millis), "{said}");
+        }
+        let millis = UpstreamHead {
+            retry_after_ms: Some("1500.2".into()),
+            ..head(429, Some("60"))
+        };
+        assert_eq!(super::asked_wait(&millis, NOW), Some(Millis(1501)));
     }
 
     #[test]
