@@ -82,11 +82,11 @@ fn set_header(head: &mut Head, name: &str, value: &str) {
         "access-control-request-method" => &mut head.cors_method,
         "access-control-request-headers" => &mut head.cors_headers,
         "x-gatehouse-resumable" => {
-            head.resumable = value.trim() == "true";
+            head.resumable = is_true(value);
             return;
         }
         "x-gatehouse-trailer" => {
-            head.trailer = value.trim() == "true";
+            head.trailer = is_true(value);
             return;
         }
         "x-gatehouse-first-token-ms" => {
@@ -104,6 +104,11 @@ fn set_header(head: &mut Head, name: &str, value: &str) {
         _ => return,
     };
     *field = Some(value.to_owned());
+}
+
+fn is_true(value: &str) -> bool {
+    let value = value.trim();
+    value.eq_ignore_ascii_case("true") || value == "1"
 }
 
 /// The body of a request.
