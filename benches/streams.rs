@@ -167,6 +167,7 @@ fn plan() -> Plan {
         },
         deadlines: Deadlines {
             first_token: Millis(30_000),
+            own_first_token: Millis(30_000),
             adaptive_floor: None,
             idle: Millis(30_000),
             total: Millis(300_000),

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 
+use super::drive::media_refused;
 use super::health::Lease;
 use super::job::{Job, Wants};
 use super::port::Port;
@@ -82,6 +83,8 @@ pub struct Attempt<P: Port> {
     /// What a whole answer took.
     consumed: Option<Consumed>,
     token_told: bool,
+    /// Its events are written anew, so that sound and pictures have no place.
+    foreign: bool,
 }
 
 struct Prepared {
@@ -147,6 +150,8 @@ impl<P: Port> Attempt<P> {
             asked: false,
             consumed: None,
             token_told: false,
+            foreign: mode != Mode::Fresh
+                || matches!(job.wants, Wants::Chat { protocol: own, .. } if own != protocol),
         };
         match lease {
             Some(lease) => {
@@ -236,7 +241,13 @@ impl<P: Port> Attempt<P> {
             Arrival::Whole(_, Err(fault)) => vec![self.fault(&fault)],
             Arrival::Whole(content_type, Ok(bytes)) => self.whole(job, content_type, bytes),
             Arrival::Chunk(Err(fault)) => vec![self.cut(&fault)],
-            Arrival::Chunk(Ok(None)) => self.eof(job),
+            Arrival::Chunk(Ok(None)) => {
+                steps.extend(self.inlet.as_mut().and_then(Inlet::end));
+                self.first_token()
+                    .into_iter()
+                    .chain(self.eof(job))
+                    .collect()
+            }
             Arrival::Chunk(Ok(Some(bytes))) => self.chunk(job, &bytes, steps),
         }
     }
@@ -296,12 +307,14 @@ impl<P: Port> Attempt<P> {
                     .get(self.target)
                     .map_or(crate::domain::llm::Protocol::Chat, |c| c.protocol);
                 match dialect::read_whole(protocol, &bytes) {
-                    Ok(whole) => {
+                    Ok(mut whole) => {
                         // What is no answer may have cost something all the same.
-                        let said = || tokens::text(&whole.text());
+                        let said = || tokens::parts(&whole.parts);
                         let usage = whole.usage;
                         let usage = usage.unwrap_or_else(|| estimated(job.input_tokens, said()));
                         self.consumed = Some(usage.into());
+                        // So that it is told in a body that is written anew, too.
+                        whole.usage = Some(usage);
                         if stream {
                             return vec![self.protocol("not an event stream")];
                         }
@@ -310,6 +323,9 @@ impl<P: Port> Attempt<P> {
                         }
                         if let Some(why) = unfit(job, &whole) {
                             return vec![self.unfit(why)];
+                        }
+                        if self.foreign && whole.parts.contains(&Part::Media) {
+                            return vec![self.media()];
                         }
                         Some(whole)
                     }
@@ -337,20 +353,39 @@ impl<P: Port> Attempt<P> {
         };
         inlet.push(bytes, steps);
         let seen = inlet.seen();
+        let bad = seen.malformed || seen.failed.is_some();
+        let (ended, media) = (seen.ended, seen.media && self.foreign);
         let mut news: Vec<News> = Vec::new();
-        if seen.output && !self.token_told {
-            self.token_told = true;
-            news.push(Input::Token { attempt }.into());
-        } else if self.token_told {
+        if media && !self.token_told {
+            return vec![self.media()];
+        }
+        if self.token_told {
             news.push(Input::Progress { attempt }.into());
         }
-        let bad = seen.malformed || seen.failed.is_some();
-        if bad || seen.ended {
+        news.extend(self.first_token());
+        if media {
+            news.push(self.broken(Break::Media));
+        } else if bad || ended {
             news.extend(self.eof(job));
         } else {
             self.read_on();
         }
         news
+    }
+
+    /// The first output, told once.
+    fn first_token(&mut self) -> Option<News> {
+        let attempt = self.id;
+        let output = self.inlet.as_ref().is_some_and(|inlet| inlet.seen().output);
+        let first = output && !self.token_told;
+        self.token_told |= output;
+        first.then(|| Input::Token { attempt }.into())
+    }
+
+    /// Output that cannot be carried to the caller.
+    fn media(&mut self) -> News {
+        let failure = Failure::new(FailureKind::Rejected);
+        self.failed(failure, Some(media_refused()))
     }
 
     /// The stream has come to its end, good or bad.
@@ -361,7 +396,10 @@ impl<P: Port> Attempt<P> {
         };
         let (seen, fault) = (inlet.seen(), inlet.fault());
         // A filter or a ceiling may leave an answer without a word; anything else that is empty is no answer.
-        let bare = matches!(seen.finish, Some(Finish::Length | Finish::Filter));
+        let bare = matches!(
+            seen.finish,
+            Some(Finish::Length | Finish::Filter | Finish::Pause)
+        );
         match fault {
             None if self.token_told => vec![Input::Ended { attempt }.into()],
             None if bare => {
@@ -500,7 +538,10 @@ pub const fn bytes_to_tokens(bytes: u64) -> u64 {
 
 /// Why an answer is none of what was asked.
 fn unfit(job: &Job, whole: &Whole) -> Option<&'static str> {
-    let bare = matches!(whole.finish, Some(Finish::Length | Finish::Filter));
+    let bare = matches!(
+        whole.finish,
+        Some(Finish::Length | Finish::Filter | Finish::Pause)
+    );
     if !bare && whole.is_empty() {
         return Some("an answer without a word");
     }

@@ -3,14 +3,15 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::drive::{Drive, RelayVerdict, Sink, Stopped, code_at, code_of_break, verdict};
+use super::drive::{Drive, RelayVerdict, Sink, Stopped, code_at, refusal_of_break, verdict};
 use super::gate::Caller;
 use super::health::Health;
 use super::job::{Job, Wants};
 use super::kept::{Slot, word};
 use super::port::{Port, RelayDeadlines, RelayEnd};
-use super::render::{Form, envelope, rendered, stream_head};
+use super::render::{Form, Rendering, envelope, rendered, stream_head};
 use super::reply::{After, Body, Outcome, Reply};
 use crate::base::errors::{Code, Refusal, Spent};
 use crate::base::time::Millis;
@@ -18,6 +19,7 @@ use crate::domain::answer::split_for_stream;
 use crate::domain::cache::{Entry, Kept};
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect;
+use crate::domain::llm::dialect::responses::echo::Echo;
 use crate::domain::llm::engine::{Deadlines, End, Plan, Retry};
 use crate::domain::llm::message::{Answer, Finish, Usage};
 use crate::domain::llm::normal::conversation::Part;
@@ -69,6 +71,10 @@ pub struct Call<P: Port> {
     pub schema: Option<serde_json::Value>,
     /// Where the answer is kept, if it may be.
     pub slot: Option<Slot>,
+    /// What a response repeats of its request.
+    pub echo: Option<Echo>,
+    /// The provider is told more than the caller said, and would repeat it: the alias's own instructions.
+    pub instructed: bool,
 }
 
 /// A whole answer: bytes, headers that tell about it, and what the log line says.
@@ -98,6 +104,8 @@ impl<P: Port> Call<P> {
             input_tokens: self.input_tokens,
             schema: None,
             slot: self.slot.as_ref().map(|slot| Slot::of(slot.key(), false)),
+            echo: self.echo.clone(),
+            instructed: self.instructed,
         }
     }
 
@@ -120,7 +128,13 @@ impl<P: Port> Call<P> {
         };
         let age = self.port.now().since(entry.stored);
         let pieces = split_for_stream(&answer.text);
-        let mut reply = rendered(&self.port, self.form, &self.wishes, answer, &pieces, false)
+        let rendering = Rendering {
+            form: self.form,
+            wishes: &self.wishes,
+            echo: self.echo.clone(),
+            builtin: false,
+        };
+        let mut reply = rendered(&self.port, rendering, answer, &pieces)
             .header("x-cache", word)
             .header("age", age.secs().to_string())
             .header("x-gatehouse-target", entry.target.clone())
@@ -184,7 +198,8 @@ impl<P: Port> Call<P> {
                 keep: rescue || self.slot.is_some() || self.wishes.numbered,
             },
             self.envelope(),
-        );
+        )
+        .echoing(self.echo());
         let plan = Plan {
             targets: health.targets(&self.candidates),
             retry: retry(settings, config),
@@ -193,6 +208,12 @@ impl<P: Port> Call<P> {
             hedge: config.is_some_and(|alias| alias.hedge) && self.candidates.len() > 1,
         };
         Drive::begin(&self.port, job, plan, health, delivery)
+    }
+
+    /// What the response repeats of its request: whatever it was to be, only a numbered answer is stored.
+    fn echo(&self) -> Option<Echo> {
+        let echo = self.echo.clone();
+        echo.map(|echo| echo.where_stored(self.wishes.numbered))
     }
 
     fn envelope(&self) -> Envelope {
@@ -241,18 +262,30 @@ impl<P: Port> Call<P> {
         let (Some(body), Some(protocol)) = (body, self.protocol_of(drive)) else {
             return Err(Refusal::new(Code::Internal).cause("no answer was committed"));
         };
-        let bytes = match &body.whole {
-            Some(whole) if protocol != self.form.protocol => {
-                dialect::write_whole(self.form.protocol, whole, &self.envelope())
-                    .to_string()
-                    .into_bytes()
+        let foreign = protocol == self.form.protocol;
+        let written = match &body.whole {
+            Some(whole) if !foreign => {
+                let written = dialect::write_whole(self.form.protocol, whole, &self.envelope());
+                Some(written)
+            }
+            // Another id, and where it is stored; or instructions that are nobody's business.
+            _ if self.wishes.numbered || self.instructed => {
+                serde_json::from_slice(&body.bytes).ok()
+            }
+            _ => None,
+        };
+        let bytes = match written {
+            Some(Value::Object(mut written)) => {
+                if self.wishes.numbered {
+                    let id = full_id(self.form.protocol, &self.wishes.id);
+                    written.insert("id".into(), id.into());
+                }
+                if let Some(echo) = self.echo() {
+                    echo.put(&mut written, foreign);
+                }
+                Value::Object(written).to_string().into_bytes()
             }
             _ => body.bytes.clone(),
-        };
-        let bytes = if self.wishes.numbered {
-            with_id(bytes, &full_id(self.form.protocol, &self.wishes.id))
-        } else {
-            bytes
         };
         let outcome = self.outcome(drive);
         let mut headers = self.headers(drive);
@@ -284,7 +317,7 @@ impl<P: Port> Call<P> {
             move |end: RelayEnd, inlet: &Inlet| match verdict(end, inlet) {
                 // An error that came inside the stream has reached the client already.
                 RelayVerdict::Broken(how) if inlet.seen().failed.is_none() => {
-                    let refusal = Refusal::new(code_of_break(how));
+                    let refusal = refusal_of_break(how);
                     Some(error_event(
                         protocol,
                         &refusal,
@@ -293,7 +326,13 @@ impl<P: Port> Call<P> {
                         inlet.inside_event(),
                     ))
                 }
-                RelayVerdict::Whole => trailer.map(|trailer| trailer(inlet)),
+                RelayVerdict::Whole => {
+                    // Its last event may lack the blank line.
+                    let open = inlet.inside_event();
+                    let mut last = if open { b"\n\n".to_vec() } else { Vec::new() };
+                    last.extend(trailer.into_iter().flat_map(|trailer| trailer(inlet)));
+                    (!last.is_empty()).then_some(last)
+                }
                 _ => None,
             },
         );
@@ -359,7 +398,7 @@ impl<P: Port> Call<P> {
         let mut out = Vec::new();
         match end {
             End::Cut { how } => {
-                let refusal = Refusal::new(code_of_break(*how));
+                let refusal = refusal_of_break(*how);
                 drive
                     .delivery()
                     .error(&refusal, &self.caller.request_id, &mut out);
@@ -515,7 +554,7 @@ pub async fn refused<P: Port>(refusal: Refusal, mut drive: Box<Drive<P>>) -> Ref
 /// | path | when |
 /// |---|---|
 /// | native | the provider speaks the caller's protocol and nothing of its stream must be changed or be ready to be continued |
-/// | inspected | another protocol; a usage chunk that the caller did not ask for; `rescue`; a stored stream; several protocols in the chain |
+/// | inspected | another protocol; a usage chunk that the caller did not ask for; the alias's own instructions, which a response would repeat; `rescue`; a stored stream; several protocols in the chain |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Path {
     Native,
@@ -525,25 +564,12 @@ enum Path {
 fn path<P: Port>(call: &Call<P>, inspected: bool, rescue: bool) -> Path {
     let protocol = call.form.protocol;
     let foreign = call.candidates.iter().any(|c| c.protocol != protocol);
-    let usage_hidden = protocol == Protocol::Chat && !call.form.include_usage;
-    if !call.form.stream || inspected || rescue || foreign || usage_hidden || call.wishes.numbered {
+    let hidden = call.instructed || protocol == Protocol::Chat && !call.form.include_usage;
+    if !call.form.stream || inspected || rescue || foreign || hidden || call.wishes.numbered {
         Path::Inspected
     } else {
         Path::Native
     }
-}
-
-/// The same body with another id; and what is stored here says so.
-fn with_id(bytes: Vec<u8>, id: &str) -> Vec<u8> {
-    let Ok(mut body) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(&bytes)
-    else {
-        return bytes;
-    };
-    body.insert("id".into(), id.into());
-    if body.contains_key("store") {
-        body.insert("store".into(), true.into());
-    }
-    serde_json::to_vec(&body).unwrap_or(bytes)
 }
 
 /// The answer as the cache keeps it: one plain text that ended by itself.
@@ -579,6 +605,10 @@ fn listed(names: &[String]) -> String {
 #[must_use]
 pub fn cost_headers(outcome: &Outcome) -> Vec<(&'static str, String)> {
     let count = |name, value: Option<u64>| value.map(|value| (name, value.to_string()));
+    let estimated = outcome.tokens_estimated.then(|| {
+        let told = "x-gatehouse-tokens-estimated";
+        (told, "true".to_owned())
+    });
     let cost = outcome.cost_micros.map(|micros| {
         let cost = crate::domain::llm::price::Micros(micros);
         ("x-gatehouse-cost-usd", cost.to_string())
@@ -586,6 +616,7 @@ pub fn cost_headers(outcome: &Outcome) -> Vec<(&'static str, String)> {
     [
         count("x-gatehouse-tokens-in", outcome.tokens_in),
         count("x-gatehouse-tokens-out", outcome.tokens_out),
+        estimated,
         cost,
     ]
     .into_iter()

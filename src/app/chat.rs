@@ -8,7 +8,7 @@ use super::call::{Call, Wishes};
 use super::gate::{Caller, admit};
 use super::kept::Slot;
 use super::port::{ByteSource, Port};
-use super::render::{Form, new_id, rendered};
+use super::render::{Form, Rendering, new_id, rendered};
 use super::reply::{Outcome, Reply};
 use super::request::Head;
 use super::similar;
@@ -178,7 +178,7 @@ async fn in_its_place<P: Port>(
     let stale = alias.last_resort.contains(&LastResort::Stale);
     let stale = if stale { Some(call.again()) } else { None };
     let asked = match place {
-        Some(place) => stored::ask(&call, head, place, &request.body).await,
+        Some(place) => stored::ask(&call, head, place, request).await,
         None => call.ask().await,
     };
     match asked {
@@ -311,6 +311,8 @@ pub fn call_of<P: Port>(
             .then(|| schema_of(request))
             .flatten(),
         slot: None,
+        echo: stored::echo_of(&alias.config, request),
+        instructed: request.protocol == Protocol::Responses && alias.config.system.is_some(),
     }
 }
 
@@ -399,7 +401,15 @@ pub async fn builtin<P: Port>(
         finish: Finish::Stop,
         usage,
     };
-    let mut reply = rendered(port, form_of(request), wishes, &answer, &pieces, true)
+    let alias = port.settings().alias(&request.alias);
+    let echo = alias.and_then(|alias| stored::echo_of(&alias.config, request));
+    let rendering = Rendering {
+        form: form_of(request),
+        wishes,
+        echo,
+        builtin: true,
+    };
+    let mut reply = rendered(port, rendering, &answer, &pieces)
         .header("x-gatehouse-answerer", BUILTIN_MARK)
         .header("x-cache", "bypass");
     reply.outcome = Outcome {

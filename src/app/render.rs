@@ -6,6 +6,7 @@ use super::reply::Reply;
 use crate::base::digest::base64url;
 use crate::base::sse::write_event;
 use crate::domain::llm::Protocol;
+use crate::domain::llm::dialect::responses::echo::Echo;
 use crate::domain::llm::dialect::{self, StreamWriter};
 use crate::domain::llm::message::Answer;
 use crate::domain::llm::normal::conversation::Part;
@@ -42,22 +43,46 @@ pub fn envelope(port: &impl Port, form: Form, id: &str, estimated_input: u64) ->
     }
 }
 
+/// How an answer that is there is told.
+pub struct Rendering<'a> {
+    /// How its caller wants it.
+    pub form: Form,
+    /// And what else.
+    pub wishes: &'a Wishes,
+    /// What a response repeats of its request.
+    pub echo: Option<Echo>,
+    /// It is the built-in answerer's.
+    pub builtin: bool,
+}
+
 /// Renders an answer; `pieces` joined are its text.
 pub fn rendered<P: Port>(
     port: &P,
-    form: Form,
-    wishes: &Wishes,
+    how: Rendering<'_>,
     answer: &Answer,
     pieces: &[String],
-    builtin: bool,
 ) -> Reply<P> {
+    let Rendering {
+        form,
+        wishes,
+        echo,
+        builtin,
+    } = how;
+    let echo = echo.map(|echo| echo.where_stored(wishes.numbered));
     let envelope = Envelope {
         builtin,
         ..envelope(port, form, &wishes.id, answer.usage.input)
     };
     let reply = if form.stream {
         let numbered = wishes.numbered;
-        let bytes = streamed(form.protocol, answer, pieces, envelope, numbered);
+        let bytes = streamed(
+            form.protocol,
+            answer,
+            pieces,
+            envelope,
+            numbered,
+            echo.as_ref(),
+        );
         stream_head(Reply::status(200)).bytes(bytes)
     } else {
         let whole = Whole {
@@ -69,11 +94,8 @@ pub fn rendered<P: Port>(
             usage: Some(answer.usage),
         };
         let mut body = dialect::write_whole(form.protocol, &whole, &envelope);
-        if wishes.numbered
-            && form.protocol == Protocol::Responses
-            && let Some(body) = body.as_object_mut()
-        {
-            body.insert("store".into(), true.into());
+        if let (Some(echo), Some(body)) = (echo, body.as_object_mut()) {
+            echo.put(body, false);
         }
         Reply::json(200, body.to_string())
     };
@@ -93,6 +115,7 @@ fn streamed(
     pieces: &[String],
     envelope: Envelope,
     numbered: bool,
+    echo: Option<&Echo>,
 ) -> Vec<u8> {
     let mut events = vec![
         Event::Start {
@@ -121,7 +144,12 @@ fn streamed(
         if numbered {
             out.extend_from_slice(format!("id: {number}\n").as_bytes());
         }
-        write_event(&mut out, frame.event, &frame.data);
+        let echoed = echo.and_then(|echo| echo.event(&frame.data, false));
+        write_event(
+            &mut out,
+            frame.event,
+            echoed.as_deref().unwrap_or(&frame.data),
+        );
     }
     out
 }

@@ -27,8 +27,9 @@ pub async fn create<P: Port, B: ByteSource>(
 ) -> Result<Reply<P>, Refusal> {
     let mut fields = json_body(port, head, body).await?;
     check_background(port, &fields)?;
+    let mut from = None;
     if let Some(previous) = fields
-        .remove("previous_response_id")
+        .shift_remove("previous_response_id")
         .filter(|v| !v.is_null())
     {
         let Some(id) = previous.as_str() else {
@@ -38,11 +39,13 @@ pub async fn create<P: Port, B: ByteSource>(
             ));
         };
         let earlier = earlier(port, caller, id).await?;
-        let own = items(fields.remove("input"));
+        from = Some(id.to_owned());
+        let own = items(fields.shift_remove("input"));
         let all: Vec<Value> = earlier.into_iter().chain(own).collect();
         fields.insert("input".into(), Value::Array(all));
     }
-    let request = chat_request(fields, Protocol::Responses)?;
+    let mut request = chat_request(fields, Protocol::Responses)?;
+    request.previous = from;
     answer_chat(port, caller, head, &request).await
 }
 
@@ -95,12 +98,14 @@ fn for_another_turn(item: Value) -> Option<Value> {
             .is_some_and(Value::is_string);
         return encrypted.then_some(Value::Object(fields));
     }
-    fields.remove("id");
+    fields.shift_remove("id");
     Some(Value::Object(fields))
 }
 
+/// The input of a request, of which more is kept.
 fn read_request(request: Option<&str>) -> Option<Value> {
-    serde_json::from_str(request?).ok()
+    let mut kept: Map<String, Value> = serde_json::from_str(request?).ok()?;
+    kept.remove("input")
 }
 
 /// An input as a list of items: a text is one message of the user.

@@ -124,7 +124,7 @@ async fn story<P: Port, B: ByteSource>(
         Route::Ask => ask::ask(port, caller, head, body).await,
         Route::Models => {
             let limits = gate::admit(port, caller, LimitClass::Read).await?;
-            Ok(models::list(port, head).headers(limits))
+            Ok(models::list(port, head)?.headers(limits))
         }
         Route::Model(id) => {
             let limits = gate::admit(port, caller, LimitClass::Read).await?;

@@ -7,11 +7,12 @@ use crate::base::errors::{Code, Refusal};
 use crate::base::sse::Parser;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect;
+use crate::domain::llm::dialect::responses::echo::Echo;
 use crate::domain::llm::normal::event::Envelope;
 use crate::domain::llm::normal::whole::Collector;
 use crate::domain::llm::stream::delivery::full_id;
-use crate::domain::llm::stream::inlet::Inlet;
-use crate::domain::llm::stream::log::Status;
+use crate::domain::llm::stream::inlet::{Inlet, MAX_EVENT_BYTES};
+use crate::domain::llm::stream::log::{self, Status};
 
 /// The answer as it stands. OpenAI's responses tell their status themselves; the others are marked in a field of ours.
 ///
@@ -36,10 +37,55 @@ pub fn body(protocol: Protocol, id: &str, standing: &Standing) -> Result<Value, 
         if let Some(word) = responses_status(standing.status) {
             body.insert("status".into(), Value::from(word));
         }
+        told_of_call(&mut body, standing);
     } else if standing.status != Status::Done {
         body.insert("gatehouse".into(), json!({"status": standing.status}));
     }
     Ok(Value::Object(body))
+}
+
+/// What a response says of its call where no whole one was written: the request's fields, the alias in the place of a
+/// model that nobody told, and the error.
+fn told_of_call(body: &mut Map<String, Value>, standing: &Standing) {
+    let kept = standing.request.as_deref();
+    let kept = kept.and_then(|kept| serde_json::from_str::<Map<String, Value>>(kept).ok());
+    let mut kept = kept.and_then(|mut kept| match kept.remove("response") {
+        Some(Value::Object(kept)) => Some(kept),
+        _ => None,
+    });
+    let model = kept.as_mut().and_then(|kept| kept.remove("model"));
+    if let Some(model) = model
+        && body.get("model").is_none_or(|told| told == "")
+    {
+        body.insert("model".into(), model);
+    }
+    let written = standing.status == Status::Done && body.contains_key("store");
+    if let Some(echo) = kept.map(Value::Object).and_then(Echo::from_value)
+        && !written
+    {
+        echo.put(body, false);
+    }
+    if body.get("status").is_some_and(|status| status == "failed")
+        && body.get("error").is_none_or(Value::is_null)
+    {
+        let error = standing.error.clone();
+        let error = error.or_else(|| error_event(&standing.body));
+        let error = error.map(|error| json!({"code": error.code, "message": error.message}));
+        body.insert("error".into(), error.unwrap_or_default());
+    }
+}
+
+/// The error that ended a stream.
+fn error_event(text: &str) -> Option<log::Error> {
+    let mut last = None;
+    let mut parser = Parser::new(MAX_EVENT_BYTES);
+    let read = parser.push(text.as_bytes(), |event| {
+        if event.event == "error" {
+            last = serde_json::from_str(event.data).ok();
+        }
+    });
+    read.ok()?;
+    last
 }
 
 /// The status of an answer that is not whole; a whole one says by itself how it ended.
@@ -76,7 +122,7 @@ fn from_events(protocol: Protocol, id: &str, standing: &Standing) -> Option<Valu
         && protocol == Protocol::Chat
         && let Some(fields) = body.as_object_mut()
     {
-        fields.remove("usage");
+        fields.shift_remove("usage");
     }
     Some(body)
 }
@@ -84,7 +130,7 @@ fn from_events(protocol: Protocol, id: &str, standing: &Standing) -> Option<Valu
 /// The response object of the event that ends a stream.
 fn last_response(text: &str) -> Option<Value> {
     let mut last = None;
-    let mut parser = Parser::default();
+    let mut parser = Parser::new(MAX_EVENT_BYTES);
     let read = parser.push(text.as_bytes(), |event| {
         if matches!(
             event.event,

@@ -119,6 +119,21 @@ impl Parser {
         !(self.line.is_empty() && self.data.is_empty() && self.event.is_empty())
     }
 
+    /// Name and data of the event in which the stream stands, had its last line and its blank line come. For servers that
+    /// leave out the blank line at their end; the standard drops it, and so may the caller.
+    #[must_use]
+    pub fn unfinished(&self) -> Option<(&str, String)> {
+        let mut data = self.data.clone();
+        if let Some(rest) = self.line.strip_prefix(b"data:") {
+            let rest = rest.strip_prefix(b" ").unwrap_or(rest);
+            data.push_str(&String::from_utf8_lossy(rest));
+        } else {
+            data.pop();
+        }
+        let name = Some(self.event.as_str()).filter(|name| !name.is_empty());
+        (!data.is_empty()).then_some((name.unwrap_or("message"), data))
+    }
+
     /// The wait before a reconnection that the stream last asked for (`retry`).
     #[must_use]
     pub const fn retry(&self) -> Option<Millis> {

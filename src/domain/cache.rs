@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::digest::{Bytes32, hex, hmac_sha256};
+use crate::base::json::canonical;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::domain::llm::Protocol;
@@ -103,7 +104,7 @@ pub fn key(
         Partition::Principal(id) => Value::from(id),
     };
     // One JSON array, so that no two different inputs can spell the same text.
-    let canonical = Value::Array(vec![
+    let text = canonical(&Value::Array(vec![
         Value::from("cache/v1"),
         Value::from(endpoint),
         Value::from(DEFAULT_TENANT),
@@ -111,9 +112,8 @@ pub fn key(
         Value::from(alias),
         partition,
         Value::Object(relevant),
-    ])
-    .to_string();
-    let mac = hmac_sha256(secret.reveal(), canonical.as_bytes());
+    ]));
+    let mac = hmac_sha256(secret.reveal(), text.as_bytes());
     format!("v1/{DEFAULT_TENANT}/answers/{}", hex(&mac))
 }
 
@@ -127,7 +127,7 @@ pub const fn chat_endpoint(protocol: Protocol) -> &'static str {
     }
 }
 
-/// Whole numbers are written alike whether the caller wrote `0` or `0.0`; object keys are sorted by the map itself.
+/// Whole numbers are written alike whether the caller wrote `0` or `0.0`.
 fn normal(value: &Value) -> Value {
     match value {
         Value::Number(number) => match number.as_f64() {
@@ -254,6 +254,15 @@ mod tests {
             body[name] = value;
             assert_eq!(key_of(body), key_of(base()), "{name}");
         }
+    }
+
+    #[test]
+    fn the_order_of_fields_does_not_change_the_key_at_any_depth() {
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let one = r#"{"model":"site","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"x":{"b":1,"a":2}}"#;
+        let other = r#"{"x":{"a":2,"b":1},"messages":[{"content":[{"text":"hi","type":"text"}],"role":"user"}],"model":"site"}"#;
+        assert_ne!(read(one).to_string(), read(other).to_string());
+        assert_eq!(key_of(read(one)), key_of(read(other)));
     }
 
     #[test]

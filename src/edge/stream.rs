@@ -236,6 +236,7 @@ impl Answer {
                 request: log.request().map(str::to_owned),
                 stream: log.is_stream(),
                 body: String::from_utf8_lossy(log.read(0)).into_owned(),
+                error: log.error(),
             })),
         })
     }
@@ -284,6 +285,7 @@ impl Answer {
             }
             Ended::Refused(refusal) => {
                 self.refused.replace(Some(Refused::of(&refusal)));
+                self.with(|log| log.fail(&refusal));
                 let status = if self.stop.get() {
                     Status::Cancelled
                 } else {

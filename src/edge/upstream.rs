@@ -97,7 +97,10 @@ pub fn relay(
     let judging = Rc::clone(&inlet);
     let mut closing = Some(closing);
     let close = Closure::new(move |end: u32| -> JsValue {
-        let inlet = judging.borrow();
+        let mut inlet = judging.borrow_mut();
+        if relay_end(end) == RelayEnd::Ended {
+            inlet.as_mut().map(Inlet::end);
+        }
         inlet
             .as_ref()
             .zip(closing.take())

@@ -92,6 +92,11 @@ test("models are the public aliases, in both dialects, and never what stands beh
   assert.equal(anthropic.has_more, false);
   assert.deepEqual(anthropic.data.map((model) => model.id), openai.data.map((model) => model.id));
   assert.ok(anthropic.data.every((model) => model.type === "model" && !Number.isNaN(Date.parse(model.created_at))));
+  const page = async (query) => (await call(url, { path: `/v1/models?${query}`, headers: ANTHROPIC })).json();
+  const [first, second] = anthropic.data.map((model) => model.id);
+  assert.deepEqual(await page("limit=1").then((p) => [p.data.length, p.first_id, p.has_more]), [1, first, true]);
+  assert.deepEqual(await page(`limit=1&after_id=${first}`).then((p) => [p.data.length, p.last_id]), [1, second]);
+  assertRefused(await call(url, { path: "/v1/models?limit=0", headers: ANTHROPIC }), "anthropic", 400, "invalid_parameter");
   assertRefused(await call(url, { path: "/v1/models/private" }), "openai", 404, "model_not_found");
   assert.equal((await call(url, { path: "/v1/models/embed" })).json().id, "embed");
 });

@@ -147,6 +147,21 @@ const ASKED = {
   },
 };
 
+/** Neither in the order of the alphabet, nor in its reverse. */
+const ORDERED = {
+  type: "object",
+  properties: { reasoning: { type: "string" }, inner: { type: "object", properties: { z: { type: "string" }, a: { type: "string" } } }, score: { type: "number" }, answer: { type: "string" } },
+  required: ["reasoning", "inner", "score", "answer"],
+  additionalProperties: false,
+};
+
+/** A tool and an answer's form with that schema. */
+function inOrder(caller) {
+  const { tools, schema } = WORDS[caller];
+  const text = JSON.stringify({ ...tools, tool_choice: undefined, ...schema });
+  return JSON.parse(text.replace(JSON.stringify(PARAMETERS), JSON.stringify(ORDERED)).replace(JSON.stringify(SCHEMA), JSON.stringify(ORDERED)));
+}
+
 function textOf(content, between = "") {
   if (content === undefined || content === null) return "";
   return typeof content === "string" ? content : content.map((part) => part.text ?? "").join(between);
@@ -195,6 +210,13 @@ for (const caller of DIALECTS) {
           assert.equal(answer.status, 200, answer.text);
           assert.deepEqual(ASKED[target].schema(seen.body), SCHEMA);
           assert.deepEqual(JSON.parse(said().text), { answer: "good day" });
+        });
+
+        test(`a schema's properties in the order given, ${way}`, async () => {
+          const { answer, seen } = await ask("good", stream, inOrder(caller));
+          assert.equal(answer.status, 200, answer.text);
+          // The very text: a model writes its answer in this order.
+          assert.equal(seen.text.split(JSON.stringify(ORDERED)).length - 1, 2, seen.text);
         });
 
         test(`an answer that stopped at its ceiling, ${way}`, async () => {

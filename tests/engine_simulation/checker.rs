@@ -244,6 +244,7 @@ impl Checker {
                     Break::Cut | Break::Stalled => K::Cut,
                     Break::TooLarge => K::TooLarge,
                     Break::Deadline => K::Deadline,
+                    Break::Media => K::Rejected,
                     Break::Malformed | Break::MissingEnd | Break::InBand => K::Protocol,
                 };
                 self.failed(now, attempt, Failure::new(kind));
@@ -295,7 +296,7 @@ impl Checker {
         self.targets[target].last = Some((now, None));
         self.broke = Some(how);
         self.asking_since = now;
-        let hopeless = matches!(how, Break::TooLarge | Break::Deadline);
+        let hopeless = matches!(how, Break::TooLarge | Break::Deadline | Break::Media);
         self.rescue_forbidden |= !continuable || hopeless || !self.plan.rescue;
     }
 

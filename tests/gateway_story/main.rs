@@ -8,6 +8,7 @@ mod grammar;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod answers;
 mod before;
 mod house;
 mod money;

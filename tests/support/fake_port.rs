@@ -661,7 +661,9 @@ async fn relayed(
             Err(()) => break RelayEnd::Overran,
         }
     };
-    if end != RelayEnd::Ended {
+    if end == RelayEnd::Ended {
+        inlet.end();
+    } else {
         call.abort();
     }
     if let Some(bytes) = closing(end, &inlet).filter(|_| end != RelayEnd::ClientGone) {

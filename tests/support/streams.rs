@@ -99,6 +99,7 @@ impl Answer {
                 request: log.request().map(str::to_owned),
                 stream: log.is_stream(),
                 body: String::from_utf8_lossy(log.read(0)).into_owned(),
+                error: log.error(),
             })),
         })
     }
@@ -297,6 +298,7 @@ fn made(port: &FakePort, answer: &Answer, ttl: Millis, request_id: String, ended
         },
         Ended::Refused(refusal) => {
             answer.refused.replace(Some(Refused::of(&refusal)));
+            answer.with(|log| log.fail(&refusal));
             let outcome = Outcome {
                 code: Some(refusal.code),
                 cause: refusal.cause,

@@ -24,7 +24,7 @@ use crate::domain::llm::stream::delivery::Delivery;
 use crate::domain::llm::upstream::MAX_PASSED_WAIT;
 
 pub use books::{Book, Total};
-pub use codes::{code_at, code_of_break};
+pub use codes::{code_at, code_of_break, media_refused, refusal_of_break};
 pub use relay::{RelayVerdict, verdict};
 use wait::{Happening, Timer, Writing};
 

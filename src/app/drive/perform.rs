@@ -118,8 +118,8 @@ impl<P: Port> Drive<P> {
         let news = attempt.take(port, job, arrival, &mut steps);
         let closed = attempt.inlet.as_ref().is_some_and(|inlet| {
             let seen = inlet.seen();
-            // A tool call cannot be continued, and what has its finish reason needs no continuation.
-            seen.tool_call || seen.finish.is_some()
+            // A tool call or a picture cannot be continued, and what has its finish reason needs no continuation.
+            seen.tool_call || seen.media || seen.finish.is_some()
         });
         if attempt.committed {
             if closed || !self.delivery.continuable() {

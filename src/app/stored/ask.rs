@@ -1,6 +1,6 @@
 //! The worker's side: asks the object of an answer, and makes a reply of what it tells.
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::command::own_header;
 use super::command::{ChatWork, Command, Run, Standing, Told, Work};
@@ -18,6 +18,7 @@ use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::cache::DEFAULT_TENANT;
 use crate::domain::llm::Protocol;
+use crate::domain::llm::request::ChatRequest;
 use crate::domain::llm::stream::delivery::full_id;
 use crate::domain::llm::stream::log;
 
@@ -29,11 +30,11 @@ pub async fn ask<P: Port>(
     call: &Call<P>,
     head: &Head,
     place: Place,
-    body: &Map<String, Value>,
+    request: &ChatRequest,
 ) -> Result<Reply<P>, Refusal> {
     let begin = log::Begin {
         owner: place.owner,
-        digest: digest_of(body),
+        digest: digest_of(&request.body),
         ttl: place.ttl,
         grace: place.grace,
         stream: call.form.stream,
@@ -43,7 +44,7 @@ pub async fn ask<P: Port>(
     };
     let work = Work::Chat(Box::new(ChatWork {
         protocol: call.form.protocol,
-        body: body.clone(),
+        body: request.body.clone(),
         wishes: Wishes {
             id: place.id.clone(),
             numbered: place.numbered,
@@ -55,6 +56,7 @@ pub async fn ask<P: Port>(
         slot: call.slot.as_ref().map(Slot::key),
         look_up: place.look_up && call.slot.as_ref().is_some_and(Slot::reads),
         chinese: head.prefers_chinese(),
+        previous: request.previous.clone(),
     }));
     let run = Run {
         begin,

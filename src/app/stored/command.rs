@@ -105,6 +105,8 @@ pub struct ChatWork {
     pub look_up: bool,
     /// Does the caller prefer Chinese? For the built-in answerer.
     pub chinese: bool,
+    /// The response that it goes on from.
+    pub previous: Option<String>,
 }
 
 /// What the object answers, beside a stream.
@@ -143,6 +145,8 @@ pub struct Standing {
     pub stream: bool,
     /// What there is of the body.
     pub body: String,
+    /// Why there is no more of it.
+    pub error: Option<log::Error>,
 }
 
 /// A refusal on its way between objects.

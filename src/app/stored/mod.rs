@@ -11,4 +11,6 @@ mod place;
 
 pub use ask::{ask, ask_raw, cancel, delete, get, look};
 pub use perform::{Ended, Stage, perform};
-pub use place::{Place, digest_of, keyed, object_id, owner, partition, place, place_of_new};
+pub use place::{
+    Place, digest_of, echo_of, keyed, object_id, owner, partition, place, place_of_new,
+};

@@ -155,7 +155,8 @@ enum Prepared<P: Port> {
 
 /// The call as it was planned on the worker's side.
 fn prepare<P: Port>(port: &P, work: &ChatWork, request_id: String) -> Result<Prepared<P>, Refusal> {
-    let request = chat_request(work.body.clone(), work.protocol)?;
+    let mut request = chat_request(work.body.clone(), work.protocol)?;
+    request.previous.clone_from(&work.previous);
     let settings = port.settings();
     let alias = find_alias(settings, &request.alias)?;
     let plan = planned(port, alias, &request, work.prefer.as_deref())?;

@@ -6,10 +6,12 @@ use crate::app::gate::Caller;
 use crate::app::request::Head;
 use crate::base::digest::{base64url, hex, hmac_sha256, sha256};
 use crate::base::errors::{Code, Refusal};
+use crate::base::json::canonical_object;
 use crate::base::time::Millis;
 use crate::domain::cache::DEFAULT_TENANT;
 use crate::domain::identity::Principal;
 use crate::domain::llm::Protocol;
+use crate::domain::llm::dialect::responses::echo::Echo;
 use crate::domain::llm::request::ChatRequest;
 use crate::domain::llm::stream::log;
 use crate::domain::settings::Settings;
@@ -68,11 +70,10 @@ pub fn object_id(settings: &Settings, purpose: &str, parts: &[&str]) -> Result<S
     Ok(base64url(mac.get(..16).unwrap_or_default()))
 }
 
-/// Digest of a request body. Objects are written with their keys in order, so that order does not matter.
+/// Digest of a request body. The order of fields does not matter, at any depth.
 #[must_use]
 pub fn digest_of(body: &Map<String, Value>) -> String {
-    let text = serde_json::to_string(body).unwrap_or_default();
-    hex(&sha256(text.as_bytes()))
+    hex(&sha256(canonical_object(body).as_bytes()))
 }
 
 /// Longest `Idempotency-Key`, in characters (as Stripe's and most others').
@@ -102,6 +103,21 @@ pub fn keyed(
     )
 }
 
+/// Is it a response that will be stored here?
+fn is_stored(alias: &Alias, request: &ChatRequest) -> bool {
+    request.protocol == Protocol::Responses
+        && alias.store_responses
+        && request.body.get("store").and_then(Value::as_bool) != Some(false)
+}
+
+/// What the response repeats of its request.
+#[must_use]
+pub fn echo_of(alias: &Alias, request: &ChatRequest) -> Option<Echo> {
+    let previous = request.previous.as_deref();
+    let echo = || Echo::of(&request.body, previous, is_stored(alias, request));
+    (request.protocol == Protocol::Responses).then(echo)
+}
+
 /// The place of a call that has a key, or whose answer is stored: all that becomes of it happens in its object, an answer
 /// from the cache included.
 ///
@@ -117,13 +133,16 @@ pub fn place(
 ) -> Result<Option<Place>, Refusal> {
     let streams = &settings.config.streams;
     let flag = |name: &str| request.body.get(name).and_then(Value::as_bool);
-    let stored = request.protocol == Protocol::Responses
-        && alias.store_responses
-        && flag("store") != Some(false);
-    let background = stored && flag("background") == Some(true);
-    let kept = stored.then(|| {
-        let items = request.body.get("input").cloned().unwrap_or(Value::Null);
-        items.to_string()
+    let echo = echo_of(alias, request).filter(|_| is_stored(alias, request));
+    let (stored, background) = (echo.is_some(), flag("background") == Some(true));
+    let background = stored && background;
+    let kept = echo.map(|echo| {
+        let mut response = echo.to_value();
+        if let Some(response) = response.as_object_mut() {
+            // Until a provider has told its own.
+            response.insert("model".into(), request.alias.as_str().into());
+        }
+        json!({"input": request.body.get("input"), "response": response}).to_string()
     });
     if let Some(key) = &head.idempotency_key {
         return Ok(Some(Place {
@@ -208,3 +227,27 @@ const FLIGHT_TTL: Millis = Millis::from_secs(1);
 /// A shared call cannot be attached to by its id: when its last caller has gone, only an equal question in this very
 /// moment could still want it.
 const FLIGHT_GRACE: Millis = Millis::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::digest_of;
+    use serde_json::{Map, Value};
+
+    fn of(text: &str) -> String {
+        digest_of(&serde_json::from_str::<Map<String, Value>>(text).unwrap())
+    }
+
+    #[test]
+    fn a_body_with_its_fields_in_another_order_is_the_same_body_at_any_depth() {
+        let one =
+            of(r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"x":{"b":1,"a":2}}"#);
+        let same = r#"{"x":{"a":2,"b":1},"messages":[{"content":"hi","role":"user"}],"model":"m"}"#;
+        assert_eq!(one, of(same));
+        for other in [
+            same.replace("\"hi\"", "\"ho\""),
+            same.replace("\"b\":1", "\"b\":2"),
+        ] {
+            assert_ne!(one, of(&other));
+        }
+    }
+}

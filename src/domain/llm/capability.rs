@@ -6,7 +6,7 @@ use crate::base::time::Millis;
 use crate::domain::llm::normal::conversation::{Conversation, Effort, Format, Part};
 use crate::domain::llm::normal::feature::Feature;
 use crate::domain::llm::{Protocol, price};
-use crate::domain::settings::config::{Capability, Price, ProviderKind, Serves, Target};
+use crate::domain::settings::config::{Alias, Capability, Price, ProviderKind, Serves, Target};
 use crate::domain::settings::{ActiveAlias, Settings};
 
 /// A set of capabilities.
@@ -84,6 +84,18 @@ pub fn of(kind: ProviderKind, target: &Target) -> Capabilities {
     }
 }
 
+/// What an alias refuses, whatever its targets could carry: pictures, files and sound need `images` among its
+/// `allow_parameters`.
+fn refused(alias: &Alias) -> Capabilities {
+    if alias.allow_parameters.iter().any(|name| name == "images") {
+        return Capabilities::NONE;
+    }
+    Capabilities::NONE
+        .with(Capability::Images)
+        .with(Capability::Files)
+        .with(Capability::Audio)
+}
+
 /// The usual of a kind. Audio is never usual: few models take it. Anthropic's messages have no "some JSON object".
 #[must_use]
 pub fn usual(kind: ProviderKind) -> Capabilities {
@@ -153,14 +165,16 @@ fn needs_of(part: &Part) -> Capabilities {
             .fold(Capabilities::NONE.with(Capability::Tools), |set, part| {
                 set.or(needs_of(part))
             }),
-        Part::Text { .. } | Part::Reasoning(_) | Part::Refusal(_) => Capabilities::NONE,
+        Part::Text { .. } | Part::Reasoning(_) | Part::Refusal(_) | Part::Media => {
+            Capabilities::NONE
+        }
     }
 }
 
 /// What `GET /v1/models` tells of an alias in its namespaced field.
 ///
-/// An alias can do what at least one of its active targets can: those that cannot carry a request are passed over. So
-/// capabilities are a union, and the context and the output ceiling are those of the largest target whose size is
+/// An alias can do what at least one of its active targets can and it does not refuse itself: targets that cannot carry a
+/// request are passed over. So capabilities are a union, and the context and the output ceiling are those of the largest target whose size is
 /// known. The built-in answerer counts only where it answers alone. Prices are those of the targets in their order,
 /// each once, without the names of the provider's models.
 #[must_use]
@@ -176,12 +190,13 @@ pub fn describe(settings: &Settings, alias: &ActiveAlias, now: Millis) -> Value 
         active = of_kind(true).collect();
     }
     let is_chat = alias.config.serves == Serves::Chat;
-    let capabilities = active
+    let carried = active
         .iter()
         .filter(|_| is_chat)
         .fold(Capabilities::NONE, |set, (provider, target)| {
             set.or(of(provider.kind, &target.config))
         });
+    let capabilities = refused(&alias.config).lacks(carried);
     let largest = |size: fn(&Target) -> Option<u64>| {
         active
             .iter()

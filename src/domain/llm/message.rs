@@ -14,6 +14,10 @@ pub enum Finish {
     Filter,
     /// The model wants a tool called.
     Tool,
+    /// The provider stopped in the middle of a turn that its own tools made long (Anthropic's `pause_turn`): whoever sends
+    /// the answer back gets more. Dialects without a word for it tell an answer that was cut by its ceiling, which is not
+    /// whole either.
+    Pause,
 }
 
 impl Finish {
@@ -22,7 +26,7 @@ impl Finish {
     pub const fn openai(self) -> &'static str {
         match self {
             Self::Stop => "stop",
-            Self::Length => "length",
+            Self::Length | Self::Pause => "length",
             Self::Filter => "content_filter",
             Self::Tool => "tool_calls",
         }
@@ -36,6 +40,7 @@ impl Finish {
             Self::Length => "max_tokens",
             Self::Filter => "refusal",
             Self::Tool => "tool_use",
+            Self::Pause => "pause_turn",
         }
     }
 
@@ -45,6 +50,7 @@ impl Finish {
         match word {
             "length" | "max_tokens" | "model_context_window_exceeded" => Self::Length,
             "content_filter" | "refusal" => Self::Filter,
+            "pause_turn" => Self::Pause,
             "tool_calls" | "function_call" | "tool_use" => Self::Tool,
             _ => Self::Stop,
         }

@@ -26,6 +26,8 @@ pub struct ChatRequest {
     pub input_bytes: u64,
     /// The whole body, unknown fields included.
     pub body: Map<String, Value>,
+    /// The response that this one goes on from, whose turns stand in the body already (Responses API).
+    pub previous: Option<String>,
     conversation: OnceCell<Conversation>,
 }
 
@@ -76,6 +78,7 @@ pub fn chat_request(body: Map<String, Value>, protocol: Protocol) -> Result<Chat
         temperature,
         input_bytes,
         body,
+        previous: None,
         conversation,
     })
 }

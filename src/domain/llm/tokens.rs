@@ -145,6 +145,7 @@ fn part(part: &Part) -> u64 {
             // Sealed words are base64 of about four bytes a token: 4 ÷ 3 × 4 ≈ 5 characters.
             text(&thought.text).saturating_add(length(sealed).div_ceil(5))
         }
+        Part::Media => 0,
     }
 }
 

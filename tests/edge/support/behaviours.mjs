@@ -267,7 +267,7 @@ export const BEHAVIOURS = {
   },
   giant_line: (x) => {
     begin(x);
-    x.response.end(`${streamOf(x).slice(0, x.say.preamble + 1).join("")}data: ${"x".repeat(4_000_000)}`);
+    x.response.end(`${streamOf(x).slice(0, x.say.preamble + 1).join("")}data: ${"x".repeat(5_000_000)}`);
   },
   gzip_bomb: (x) => {
     const first = x.stream ? streamOf(x).slice(0, x.say.preamble + 1).join("") : "";

@@ -147,6 +147,7 @@ fn settings(targets: &Value, prices: &Value) -> Settings {
     let mut config = serde_json::to_value(embedded().unwrap()).unwrap();
     config["alias"][0]["target"] = targets.clone();
     config["alias"][0]["max_output_tokens"] = json!(4096);
+    config["alias"][0]["allow_parameters"] = json!(["images"]);
     config["price"] = prices.clone();
     let text = config.to_string();
     Settings::resolve(&move |name| match name {
@@ -193,6 +194,23 @@ fn an_alias_can_do_what_one_of_its_active_targets_can() {
     );
     let before = describe(&settings, alias, Millis(0));
     assert_eq!(before["prices"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_an_alias_refuses_is_not_told_as_a_capability() {
+    let mut settings = settings(
+        &json!([{"provider": "openai", "model": "a", "capabilities": ["images", "files", "audio", "tools"]}]),
+        &json!([]),
+    );
+    let told = |settings: &Settings| {
+        describe(settings, &settings.aliases[0], Millis(0))["capabilities"].clone()
+    };
+    assert_eq!(
+        told(&settings),
+        json!(["images", "files", "audio", "tools"])
+    );
+    settings.aliases[0].config.allow_parameters = vec!["n".into()];
+    assert_eq!(told(&settings), json!(["tools"]));
 }
 
 #[test]

@@ -262,11 +262,13 @@ pub enum Break {
     TooLarge,
     /// The total deadline passed.
     Deadline,
+    /// Sound or a picture came, which the caller's dialect cannot carry.
+    Media,
 }
 
 impl Break {
     /// Every way.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Cut,
         Self::Stalled,
         Self::Malformed,
@@ -274,19 +276,21 @@ impl Break {
         Self::InBand,
         Self::TooLarge,
         Self::Deadline,
+        Self::Media,
     ];
 
-    /// Can another target go on after it? Not when there is no time left, or when the answer is too large already.
+    /// Can another target go on after it? Not when there is no time left, when the answer is too large already, or when
+    /// it cannot be told in words.
     #[must_use]
     pub const fn may_be_rescued(self) -> bool {
-        !matches!(self, Self::TooLarge | Self::Deadline)
+        !matches!(self, Self::TooLarge | Self::Deadline | Self::Media)
     }
 
     /// What the target's breaker learns. A long answer that meets the total deadline is nobody's fault.
     #[must_use]
     pub const fn health(self) -> Health {
         match self {
-            Self::Deadline => Health::Neutral,
+            Self::Deadline | Self::Media => Health::Neutral,
             _ => Health::Failure {
                 wait: None,
                 fatal: None,
@@ -302,6 +306,7 @@ impl Break {
             Self::Malformed | Self::MissingEnd | Self::InBand => FailureKind::Protocol,
             Self::TooLarge => FailureKind::TooLarge,
             Self::Deadline => FailureKind::Deadline,
+            Self::Media => FailureKind::Rejected,
         }
     }
 }
@@ -406,9 +411,10 @@ mod tests {
     #[test]
     fn an_answer_that_is_too_large_or_too_late_is_not_continued() {
         for how in Break::ALL {
-            let hopeless = matches!(how, Break::TooLarge | Break::Deadline);
+            let hopeless = matches!(how, Break::TooLarge | Break::Deadline | Break::Media);
             assert_eq!(how.may_be_rescued(), !hopeless, "{how:?}");
-            assert_eq!(how.health() == Health::Neutral, how == Break::Deadline);
+            let nobodys = matches!(how, Break::Deadline | Break::Media);
+            assert_eq!(how.health() == Health::Neutral, nobodys);
         }
     }
 }

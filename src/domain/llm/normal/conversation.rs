@@ -109,6 +109,8 @@ pub enum Part {
     Reasoning(Thought),
     /// The model declined, in words.
     Refusal(String),
+    /// Sound or a picture of an answer: known to be there, and passed in its own dialect alone.
+    Media,
 }
 
 impl Part {

@@ -1,6 +1,6 @@
 //! A streamed answer in normal form.
 //!
-//! Grammar: `Start (Open Delta* Close)* Finish? End`, with `Ping` and `Usage` anywhere behind `Start`, and `Failed` as
+//! Grammar: `Start (Open Delta* Close)* Finish? End`, with `Ping`, `Media` and `Usage` anywhere behind `Start`, and `Failed` as
 //! the last event of a stream that broke in-band. Blocks never nest and never interleave, so a delta needs no index.
 
 use serde_json::Value;
@@ -23,6 +23,8 @@ pub enum Event {
     Delta(Delta),
     /// The open block is complete.
     Close,
+    /// Sound or a picture, which the normal form does not hold: real output, but of its own dialect alone.
+    Media,
     /// What it took so far: cumulative, a later report replaces an earlier one.
     Usage(Usage),
     /// Why the model stopped.
@@ -90,7 +92,7 @@ impl Event {
     #[must_use]
     pub fn is_output(&self) -> bool {
         match self {
-            Self::Open(Block::ToolCall { .. }) => true,
+            Self::Open(Block::ToolCall { .. }) | Self::Media => true,
             Self::Delta(Delta::Text(text) | Delta::Arguments(text)) => !text.is_empty(),
             Self::Delta(Delta::Sealed(_)) => true,
             _ => false,

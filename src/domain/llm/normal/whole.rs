@@ -34,13 +34,13 @@ impl Whole {
             .collect()
     }
 
-    /// Has it neither text nor a refusal nor a tool call?
+    /// Has it neither text nor a refusal nor a tool call nor sound or a picture?
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parts.iter().all(|part| match part {
             Part::Text { text, .. } => text.is_empty(),
             Part::Refusal(text) => text.is_empty(),
-            Part::ToolCall(_) => false,
+            Part::ToolCall(_) | Part::Media => false,
             _ => true,
         })
     }
@@ -69,6 +69,10 @@ impl Whole {
                     },
                     deltas_of(thought),
                 ),
+                Part::Media => {
+                    events.push(Event::Media);
+                    continue;
+                }
                 Part::Image { .. } | Part::File { .. } | Part::ToolResult { .. } => continue,
             };
             events.push(Event::Open(block));
@@ -149,6 +153,8 @@ impl Collector {
                     extend(part, delta);
                 }
             }
+            Event::Media if whole.parts.last() == Some(&Part::Media) => {}
+            Event::Media => whole.parts.push(Part::Media),
             Event::Usage(usage) => whole.usage = Some(*usage),
             Event::Finish {
                 reason,

@@ -3,11 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use super::candidate::{Candidate, Payload};
-use super::fields::{cap, cap_openai_output, prepend_system, stream_fields, thinking_fits};
-use super::{ProviderTarget, protocol_of, too_long};
+use super::fields::{
+    LEAST_OUTPUT_WITH_THINKING, cap, cap_openai_output, prepend_system, stream_fields,
+    thinking_fits,
+};
+use super::{ProviderTarget, input_field, protocol_of, too_long};
 use crate::base::errors::{Code, Refusal};
-use crate::domain::llm::normal::conversation::Conversation;
-use crate::domain::llm::request::ChatRequest;
+use crate::domain::llm::normal::conversation::{Conversation, Written};
+use crate::domain::llm::normal::feature::Feature;
+use crate::domain::llm::request::{ChatRequest, invalid};
 use crate::domain::llm::{Protocol, dialect, shrink, tokens, upstream};
 use crate::domain::settings::config::{Alias, OnOverflow, OnUnsupported};
 use crate::domain::settings::{ActiveProvider, ActiveTarget};
@@ -29,8 +33,7 @@ pub(super) fn candidates(
                 continue;
             }
         };
-        let conversation = shrunk.as_ref().map(|shrunk| &shrunk.conversation);
-        match candidate(alias, target, provider, request, conversation) {
+        match candidate(alias, target, provider, request, shrunk.as_ref()) {
             Ok(candidate) => able.push(candidate),
             Err(refusal) => why_not = why_not.or(Some(refusal)),
         }
@@ -96,7 +99,7 @@ fn candidate(
     target: &ActiveTarget,
     provider: &ActiveProvider,
     request: &ChatRequest,
-    shrunk: Option<&Conversation>,
+    shrunk: Option<&shrink::Shrunk>,
 ) -> Result<Candidate, Refusal> {
     let protocol = protocol_of(provider.kind);
     let ceiling = target
@@ -105,18 +108,28 @@ fn candidate(
         .map_or(alias.max_output_tokens, |own| {
             own.min(alias.max_output_tokens)
         });
-    let (mut body, mut dropped) = match shrunk {
-        // The caller's own body: what nobody here knows survives.
-        None if protocol == request.protocol => (request.body.clone(), Vec::new()),
-        None => translated(
-            alias,
-            request,
-            protocol,
-            request.conversation()?,
-            ceiling,
-            &target.model,
-        )?,
-        Some(shrunk) => translated(alias, request, protocol, shrunk, ceiling, &target.model)?,
+    // The caller's own body: what nobody here knows survives.
+    let own = match shrunk {
+        _ if protocol != request.protocol => None,
+        None => Some(request.body.clone()),
+        Some(shrunk) => shrink::apply(protocol, &request.body, request.conversation()?, shrunk),
+    };
+    let (mut body, mut dropped) = match own {
+        Some(own) => (own, Vec::new()),
+        None => {
+            let conversation = match shrunk {
+                Some(shrunk) => &shrunk.conversation,
+                None => request.conversation()?,
+            };
+            translated(
+                alias,
+                request,
+                protocol,
+                conversation,
+                ceiling,
+                &target.model,
+            )?
+        }
     };
     body.insert("model".into(), Value::from(target.model.as_str()));
     if let Some(system) = &alias.system {
@@ -135,7 +148,7 @@ fn candidate(
             cap(&mut body, "max_tokens", ceiling);
             if !thinking_fits(&mut body, ceiling) {
                 if alias.on_unsupported == OnUnsupported::Refuse {
-                    return Err(not_carried("thinking"));
+                    return Err(no_room_to_think("thinking", ceiling));
                 }
                 dropped.push("thinking".to_owned());
             }
@@ -145,7 +158,7 @@ fn candidate(
     if protocol == Protocol::Responses {
         // What is stored is stored here, not there.
         body.insert("store".into(), Value::Bool(false));
-        body.remove("background");
+        body.shift_remove("background");
     }
     let path = upstream::chat_path(protocol);
     let mut candidate = Candidate::new((target, provider), protocol, path, Payload::Json(body));
@@ -174,11 +187,24 @@ fn translated(
             .lost
             .retain(|lost| !matches!(lost.param.as_str(), "background" | "store"));
     }
+    carry_verbosity(request, protocol, &mut written);
+    let said = written.body.get("messages").or(written.body.get("input"));
+    if said.and_then(Value::as_array).is_some_and(Vec::is_empty) {
+        let rule = "must hold something that can be sent to the provider of this alias";
+        return Err(invalid(input_field(request.protocol), rule));
+    }
     let lost = written
         .lost
         .iter()
         .find(|lost| !lost.feature.is_hint() && alias.on_unsupported == OnUnsupported::Refuse);
     if let Some(lost) = lost {
+        let room = asked.min(ceiling);
+        if lost.feature == Feature::Reasoning
+            && protocol == Protocol::Messages
+            && room < LEAST_OUTPUT_WITH_THINKING
+        {
+            return Err(no_room_to_think(&lost.param, room));
+        }
         return Err(not_carried(&lost.param));
     }
     let mut dropped: Vec<String> = Vec::new();
@@ -188,6 +214,43 @@ fn translated(
         }
     }
     Ok((written.body, dropped))
+}
+
+/// The two dialects of OpenAI say in different places how many words an answer should have.
+fn carry_verbosity(request: &ChatRequest, protocol: Protocol, written: &mut Written) {
+    let (param, verbosity) = match (request.protocol, protocol) {
+        (Protocol::Chat, Protocol::Responses) => ("verbosity", request.body.get("verbosity")),
+        (Protocol::Responses, Protocol::Chat) => {
+            let text = request.body.get("text");
+            (
+                "text.verbosity",
+                text.and_then(|text| text.get("verbosity")),
+            )
+        }
+        _ => return,
+    };
+    let Some(verbosity) = verbosity.filter(|value| value.is_string()) else {
+        return;
+    };
+    written.lost.retain(|lost| lost.param != param);
+    let fields = match protocol {
+        Protocol::Responses => {
+            let text = written.body.entry("text").or_insert_with(|| json!({}));
+            text.as_object_mut()
+        }
+        _ => Some(&mut written.body),
+    };
+    if let Some(fields) = fields {
+        fields.insert("verbosity".into(), verbosity.clone());
+    }
+}
+
+fn no_room_to_think(param: &str, room: u64) -> Refusal {
+    Refusal::new(Code::UnsupportedParameter)
+        .param(param)
+        .detail(format!(
+            "`{param}` takes an output ceiling of at least {LEAST_OUTPUT_WITH_THINKING} tokens at the provider of this alias, half of it for the answer; this request has {room}. Ask for less thinking or more tokens; the operator can raise max_output_tokens or allow that the field is left out (on_unsupported = \"drop\")."
+        ))
 }
 
 fn not_carried(param: &str) -> Refusal {

@@ -20,8 +20,8 @@ pub(super) fn check_input(alias: &Alias, bytes: u64, param: &str) -> Result<(), 
         )))
 }
 
-/// Parameters that cost more than one bounded answer, or reach beyond it.
-const COSTLY: [&str; 12] = [
+/// Parameters that cost more than one bounded answer of the alias's own model, or reach beyond it.
+const COSTLY: [&str; 27] = [
     "n",
     "best_of",
     "store",
@@ -34,20 +34,42 @@ const COSTLY: [&str; 12] = [
     "container",
     "conversation",
     "prompt",
+    // Anthropic: a dearer region, a dearer mode.
+    "inference_geo",
+    "speed",
+    // OpenRouter, LiteLLM, Vercel and Anthropic: another model or another provider, which the alias does not name.
+    "models",
+    "fallbacks",
+    "provider",
+    "providerOptions",
+    "route",
+    "preset",
+    "transforms",
+    "plugins",
+    // LiteLLM: another server.
+    "api_base",
+    "base_url",
+    // xAI, Azure and Alibaba: searches, which are billed apart.
+    "search_parameters",
+    "data_sources",
+    "enable_search",
 ];
 
-/// Is it more than its harmless value?
+/// Is it more than its harmless value? Clients write `null` for what they leave unsaid.
 fn costly(name: &str, value: &Value) -> bool {
+    if value.is_null() {
+        return false;
+    }
     match name {
-        "n" | "best_of" => value.as_u64().is_some_and(|n| n > 1),
+        "n" | "best_of" => value.as_u64() != Some(1),
         "store" => value.as_bool() == Some(true),
         "modalities" => value
             .as_array()
             .is_some_and(|list| list.iter().any(|m| m.as_str() != Some("text"))),
         "service_tier" => !matches!(value.as_str(), Some("auto" | "default" | "standard_only")),
-        "audio" | "prediction" | "web_search_options" | "mcp_servers" | "container"
-        | "conversation" | "prompt" => !value.is_null(),
-        _ => false,
+        "speed" => value.as_str() != Some("standard"),
+        "enable_search" => value.as_bool() != Some(false),
+        _ => value.as_array().is_none_or(|list| !list.is_empty()),
     }
 }
 
@@ -102,29 +124,47 @@ pub(super) fn check_parameters(alias: &Alias, request: &ChatRequest) -> Result<(
     Ok(())
 }
 
-/// The path of the first content part that is an image, a file or audio.
+/// The path of the first content part that is an image, a file or audio, at any depth: tool results hold parts too.
 fn first_media_part(body: &Map<String, Value>) -> Option<String> {
     let (field, messages) = ["messages", "input"]
         .into_iter()
         .find_map(|field| Some((field, body.get(field)?.as_array()?)))?;
-    messages.iter().enumerate().find_map(|(i, message)| {
-        let parts = message.get("content")?.as_array()?;
-        let part = parts.iter().position(|part| {
-            part.get("type")
-                .and_then(Value::as_str)
-                .is_some_and(|kind| {
-                    matches!(
-                        kind,
-                        "image_url"
-                            | "image"
-                            | "input_audio"
-                            | "file"
-                            | "document"
-                            | "input_image"
-                            | "input_file"
-                    )
-                })
-        })?;
-        Some(format!("{field}[{i}].content[{part}]"))
+    first_media_in(messages, field)
+}
+
+fn first_media_in(parts: &[Value], path: &str) -> Option<String> {
+    parts.iter().enumerate().find_map(|(i, part)| {
+        let path = format!("{path}[{i}]");
+        if is_media(part) {
+            return Some(path);
+        }
+        // What a tool is called with is data, whatever it looks like.
+        ["content", "output"].into_iter().find_map(|field| {
+            let path = format!("{path}.{field}");
+            match part.get(field)? {
+                Value::Array(parts) => first_media_in(parts, &path),
+                single => is_media(single).then_some(path),
+            }
+        })
+    })
+}
+
+fn is_media(part: &Value) -> bool {
+    let kind = part.get("type").and_then(Value::as_str);
+    kind.is_some_and(|kind| {
+        matches!(
+            kind,
+            "image_url"
+                | "image"
+                | "input_audio"
+                | "audio_url"
+                | "video_url"
+                | "file"
+                | "document"
+                | "input_image"
+                | "input_file"
+                | "computer_screenshot"
+                | "container_upload"
+        )
     })
 }

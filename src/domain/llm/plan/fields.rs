@@ -25,7 +25,7 @@ fn prepend_system_message(body: &mut Map<String, Value>, system: &str) {
 }
 
 fn prepend_system_field(body: &mut Map<String, Value>, system: &str) {
-    let joined = match body.remove("system") {
+    let joined = match body.shift_remove("system") {
         Some(Value::String(own)) => Value::from(format!("{system}\n\n{own}")),
         Some(Value::Array(mut blocks)) => {
             blocks.insert(0, json!({"type": "text", "text": system}));
@@ -46,7 +46,7 @@ pub(super) fn cap_openai_output(
     let official = provider.base_url.starts_with("https://api.openai.com/");
     if official
         && !body.contains_key("max_completion_tokens")
-        && let Some(value) = body.remove("max_tokens")
+        && let Some(value) = body.shift_remove("max_tokens")
     {
         body.insert("max_completion_tokens".into(), value);
     }
@@ -78,6 +78,9 @@ pub(super) fn cap(body: &mut Map<String, Value>, name: &str, ceiling: u64) {
 /// Least thinking budget that Anthropic's API takes, in tokens (API reference, `thinking.budget_tokens`).
 const MIN_THINKING_TOKENS: u64 = 1024;
 
+/// Least output ceiling with which a model may think, in tokens: as much again for the answer, 2 × 1024.
+pub(super) const LEAST_OUTPUT_WITH_THINKING: u64 = 2048;
+
 /// Lowers a thinking budget that the lowered output ceiling leaves no room for, which the API would refuse: half is for
 /// the answer. False where not even the least budget fits, and the field was left out.
 pub(super) fn thinking_fits(body: &mut Map<String, Value>, ceiling: u64) -> bool {
@@ -92,7 +95,7 @@ pub(super) fn thinking_fits(body: &mut Map<String, Value>, ceiling: u64) -> bool
             true
         }
         _ => {
-            body.remove("thinking");
+            body.shift_remove("thinking");
             false
         }
     }
@@ -102,8 +105,8 @@ pub(super) fn thinking_fits(body: &mut Map<String, Value>, ceiling: u64) -> bool
 /// wants to.
 pub(super) fn stream_fields(protocol: Protocol, body: &mut Map<String, Value>, stream: bool) {
     if !stream {
-        body.remove("stream");
-        body.remove("stream_options");
+        body.shift_remove("stream");
+        body.shift_remove("stream_options");
         return;
     }
     body.insert("stream".into(), Value::Bool(true));

@@ -102,6 +102,116 @@ fn the_alias_pins_model_system_and_ceilings() {
     );
 }
 
+/// Settings of an alias whose one target speaks that dialect.
+fn toward(protocol: Protocol, change: impl FnOnce(&mut Config)) -> Settings {
+    let keys = match protocol {
+        Protocol::Messages => ANTHROPIC,
+        _ => OPENAI,
+    };
+    settings(keys, |config| {
+        if protocol == Protocol::Responses {
+            config.providers[0].kind = ProviderKind::OpenaiResponses;
+            config.aliases.retain(|alias| alias.name != "embed");
+        }
+        change(config);
+    })
+}
+
+#[test]
+fn the_properties_of_a_schema_reach_every_provider_in_the_order_given() {
+    const SCHEMA: &str = r#"{"type":"object","properties":{"reasoning":{"type":"string"},"nested":{"type":"object","properties":{"z":{"type":"number"},"a":{"type":"number"}}},"answer":{"type":"string"}},"required":["reasoning","nested","answer"],"additionalProperties":false}"#;
+    let bodies = [
+        (
+            Protocol::Chat,
+            r#"{"model":"site","messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f","parameters":SCHEMA}}],
+                "response_format":{"type":"json_schema","json_schema":{"name":"reply","strict":true,"schema":SCHEMA}}}"#,
+        ),
+        (
+            Protocol::Messages,
+            r#"{"model":"site","max_tokens":9,"messages":[{"role":"user","content":"hi"}],"tools":[{"name":"f","input_schema":SCHEMA}],
+                "output_config":{"format":{"type":"json_schema","schema":SCHEMA}}}"#,
+        ),
+        (
+            Protocol::Responses,
+            r#"{"model":"site","input":"hi","tools":[{"type":"function","name":"f","parameters":SCHEMA,"strict":false}],
+                "text":{"format":{"type":"json_schema","name":"reply","strict":true,"schema":SCHEMA}}}"#,
+        ),
+    ];
+    for target in Protocol::ALL {
+        let settings = toward(target, |_| {});
+        for (caller, body) in bodies {
+            let body = serde_json::from_str(&body.replace("SCHEMA", SCHEMA)).unwrap();
+            let candidates = candidates(&settings, caller, body).unwrap();
+            let (_, bytes) = candidates[0].body(Mode::Fresh, None);
+            let text = String::from_utf8(bytes).unwrap();
+            assert_eq!(
+                text.matches(SCHEMA).count(),
+                2,
+                "{caller:?} {target:?} {text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_body_of_the_same_dialect_keeps_the_order_of_its_fields() {
+    let settings = settings(OPENAI, |config| config.aliases[0].system = None);
+    let text = r#"{"zebra":1,"stream":false,"messages":[{"role":"user","content":"hi"}],"model":"site","max_tokens":5,"apple":{"b":1,"a":2}}"#;
+    let candidates = candidates(
+        &settings,
+        Protocol::Chat,
+        serde_json::from_str(text).unwrap(),
+    );
+    let (_, bytes) = candidates.unwrap()[0].body(Mode::Fresh, None);
+    let expected = r#"{"zebra":1,"messages":[{"role":"user","content":"hi"}],"model":"gpt-5-mini","apple":{"b":1,"a":2},"max_completion_tokens":5}"#;
+    assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+}
+
+#[test]
+fn instructions_alone_are_sent_as_input_and_nothing_at_all_is_refused() {
+    let settings = toward(Protocol::Responses, |config| {
+        config.aliases[0].system = None
+    });
+    let alone = json!({"model": "site", "messages": [{"role": "system", "content": "Say hi."}]});
+    let sent_body = sent(&settings, Protocol::Chat, alone).unwrap();
+    assert_eq!(sent_body["input"].as_array().unwrap().len(), 1);
+    assert!(sent_body["input"].to_string().contains("Say hi."));
+    let empty = json!({"model": "site", "messages": [{"role": "user", "content": []}]});
+    let refusal = sent(&settings, Protocol::Chat, empty).unwrap_err();
+    assert_eq!(
+        (refusal.code, refusal.param.as_deref()),
+        (Code::InvalidParameter, Some("messages"))
+    );
+}
+
+#[test]
+fn verbosity_is_carried_between_the_two_dialects_of_openai() {
+    let to_responses = with(&json!({"verbosity": "low"}));
+    let sent_there = sent(
+        &toward(Protocol::Responses, |_| {}),
+        Protocol::Chat,
+        to_responses,
+    );
+    assert_eq!(sent_there.unwrap()["text"], json!({"verbosity": "low"}));
+    let beside = with(&json!({"verbosity": "low", "response_format": {"type": "json_object"}}));
+    let sent_there = sent(&toward(Protocol::Responses, |_| {}), Protocol::Chat, beside);
+    assert_eq!(
+        sent_there.unwrap()["text"],
+        json!({"format": {"type": "json_object"}, "verbosity": "low"})
+    );
+    let to_chat = json!({"model": "site", "input": "hi", "text": {"verbosity": "high"}});
+    let sent_there = sent(
+        &toward(Protocol::Chat, |_| {}),
+        Protocol::Responses,
+        to_chat,
+    );
+    assert_eq!(sent_there.unwrap()["verbosity"], "high");
+    // Anthropic's has no such thing.
+    let refused = with(&json!({"verbosity": "low"}));
+    let refusal = sent(&toward(Protocol::Messages, |_| {}), Protocol::Chat, refused).unwrap_err();
+    assert_eq!(refusal.param.as_deref(), Some("verbosity"));
+}
+
 #[test]
 fn the_targets_own_ceiling_is_kept_where_it_is_lower() {
     let settings = settings(OPENAI, |config| {
@@ -140,6 +250,19 @@ fn a_thinking_budget_stays_below_the_lowered_ceiling_or_is_left_out_and_named() 
     let refusing = settings(ANTHROPIC, |_| {});
     let refusal = candidates(&refusing, Protocol::Messages, native(16_000)).unwrap_err();
     assert_eq!(refusal.param.as_deref(), Some("thinking"));
+    let detail = refusal.detail.unwrap();
+    assert!(
+        detail.contains("2048") && detail.contains("1024"),
+        "{detail}"
+    );
+    let effort = with(&json!({"reasoning_effort": "high", "max_tokens": 500}));
+    let refusal = candidates(&refusing, Protocol::Chat, effort).unwrap_err();
+    assert_eq!(refusal.param.as_deref(), Some("reasoning_effort"));
+    let detail = refusal.detail.unwrap();
+    assert!(
+        detail.contains("2048") && detail.contains("500"),
+        "{detail}"
+    );
     // The same for a caller of another dialect, who names an effort.
     for ceiling in [100, 1024, 2048, 4096, 40_000] {
         let settings = with_ceiling(ceiling);
@@ -227,9 +350,121 @@ fn costly_parameters_need_the_operators_word() {
         );
     }
     let harmless = with(&json!({
-        "n": 1, "store": false, "tools": [{"type": "function", "function": {"name": "f"}}]
+        "n": 1, "store": false, "service_tier": null, "audio": null, "models": [], "fallbacks": null, "tools": [{"type": "function", "function": {"name": "f"}}]
     }));
     assert!(sent(&settings, Protocol::Chat, harmless).is_ok());
+}
+
+#[test]
+fn what_raises_the_price_or_chooses_another_model_needs_the_operators_word() {
+    let refused = |param: &str, value: &Value, allowed: &[&str]| {
+        Protocol::ALL.map(|protocol| {
+            let settings = toward(protocol, |config| {
+                config.aliases[0].allow_parameters =
+                    allowed.iter().map(|name| (*name).to_owned()).collect();
+            });
+            let mut body = match protocol {
+                Protocol::Responses => json!({"model": "site", "input": "hi"}),
+                _ => with(&json!({"max_tokens": 9})),
+            };
+            body[param] = value.clone();
+            match sent(&settings, protocol, body) {
+                Ok(sent) => {
+                    assert_eq!(&sent[param], value, "{param} passes as it is");
+                    None
+                }
+                Err(refusal) => refusal.param,
+            }
+        })
+    };
+    for (param, value) in [
+        ("inference_geo", json!("us")),
+        ("speed", json!("fast")),
+        ("models", json!(["dear"])),
+        ("fallbacks", json!([{"model": "dear"}])),
+        ("provider", json!({"order": ["dear"]})),
+        ("providerOptions", json!({"gateway": {"models": ["dear"]}})),
+        ("route", json!("fallback")),
+        ("preset", json!("dear")),
+        ("transforms", json!(["middle-out"])),
+        ("plugins", json!([{"id": "web"}])),
+        ("api_base", json!("https://elsewhere.example")),
+        ("base_url", json!("https://elsewhere.example")),
+        ("search_parameters", json!({"mode": "on"})),
+        ("data_sources", json!([{"type": "azure_search"}])),
+        ("enable_search", json!(true)),
+        ("best_of", json!(3.0)),
+    ] {
+        let named = [const { None }; 3].map(|_: Option<()>| Some(param.to_owned()));
+        assert_eq!(refused(param, &value, &[]), named, "{param}");
+        assert_eq!(refused(param, &value, &[param]), [None, None, None]);
+        assert_eq!(refused(param, &Value::Null, &[]), [None, None, None]);
+    }
+    for (param, value) in [
+        ("speed", json!("standard")),
+        ("models", json!([])),
+        ("enable_search", json!(false)),
+    ] {
+        assert_eq!(refused(param, &value, &[]), [None, None, None], "{param}");
+    }
+}
+
+#[test]
+fn pictures_and_files_inside_tool_results_need_the_operators_word_too() {
+    let image =
+        json!({"type": "image", "source": {"type": "url", "url": "https://x.example/a.png"}});
+    let messages = |result: Value| {
+        json!({"model": "site", "max_tokens": 9, "messages": [
+            {"role": "user", "content": "hi"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {"content": [image]}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "x"}, result]}]},
+        ]})
+    };
+    let responses = |output: Value| {
+        json!({"model": "site", "input": [
+            {"role": "user", "content": "hi"},
+            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "c", "output": output},
+        ]})
+    };
+    let input_image = json!([{"type": "input_image", "image_url": "https://x.example/a.png"}]);
+    for (protocol, body, path) in [
+        (
+            Protocol::Messages,
+            messages(image.clone()),
+            "messages[2].content[0].content[1]",
+        ),
+        (
+            Protocol::Messages,
+            messages(
+                json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}),
+            ),
+            "messages[2].content[0].content[1]",
+        ),
+        (
+            Protocol::Responses,
+            responses(input_image),
+            "input[2].output[0]",
+        ),
+    ] {
+        let refusing = toward(protocol, |_| {});
+        let refusal = sent(&refusing, protocol, body.clone()).unwrap_err();
+        assert_eq!(refusal.param.as_deref(), Some(path));
+        let allowing = toward(protocol, |config| {
+            config.aliases[0].allow_parameters = vec!["images".into()];
+        });
+        assert!(sent(&allowing, protocol, body).is_ok());
+    }
+    // A tool's arguments that look like a picture are none.
+    let harmless = messages(json!({"type": "text", "text": "y"}));
+    assert!(
+        sent(
+            &toward(Protocol::Messages, |_| {}),
+            Protocol::Messages,
+            harmless
+        )
+        .is_ok()
+    );
 }
 
 #[test]
@@ -399,7 +634,11 @@ fn what_does_not_fit_the_context_is_refused_with_counts_or_trimmed() {
         })
         .chain([json!({"role": "user", "content": "the last question"})])
         .collect();
-    let body = || with(&json!({"messages": turns.clone(), "max_tokens": 100}));
+    let body = || {
+        with(
+            &json!({"messages": turns.clone(), "max_tokens": 100, "logit_bias": {"1": 2}, "made_up": 1}),
+        )
+    };
     let small = |trim| {
         settings(OPENAI, move |config| {
             config.aliases[0].targets[0].context_tokens = Some(1000);
@@ -421,7 +660,13 @@ fn what_does_not_fit_the_context_is_refused_with_counts_or_trimmed() {
     let Answerer::Providers(candidates) = plan.answerer else {
         panic!()
     };
-    let sent = body_of(&candidates[0], Mode::Fresh, None).to_string();
+    let sent = body_of(&candidates[0], Mode::Fresh, None);
+    assert_eq!(
+        (&sent["logit_bias"], &sent["made_up"]),
+        (&json!({"1": 2}), &json!(1)),
+        "unknown fields survive"
+    );
+    let sent = sent.to_string();
     assert!(sent.contains("the last question") && !sent.contains("turn 0 "));
     assert!(
         sent.contains("visitors"),

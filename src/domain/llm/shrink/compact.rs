@@ -93,7 +93,7 @@ fn frozen(conversation: &Conversation) -> usize {
         | Part::Image { cache, .. }
         | Part::File { cache, .. }
         | Part::ToolResult { cache, .. } => cache.is_some(),
-        Part::ToolCall(_) | Part::Reasoning(_) | Part::Refusal(_) => false,
+        Part::ToolCall(_) | Part::Reasoning(_) | Part::Refusal(_) | Part::Media => false,
     };
     // Tools stand in front of everything, so that a breakpoint there freezes no text.
     conversation

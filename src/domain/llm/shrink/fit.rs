@@ -12,6 +12,8 @@ use crate::domain::settings::config::OnOverflow;
 pub struct Fitted {
     /// What is left of it.
     pub conversation: Conversation,
+    /// For each turn as it was, whether it is still there.
+    pub kept: Vec<bool>,
     /// Turns that were left out.
     pub dropped_turns: usize,
     /// Estimated tokens before.
@@ -75,6 +77,7 @@ pub fn fit(conversation: Conversation, limit: u64, policy: OnOverflow) -> Result
     Ok(Fitted {
         conversation: fitted,
         dropped_turns: kept.iter().filter(|kept| !**kept).count(),
+        kept,
         tokens_before: before,
         tokens_after: after,
     })

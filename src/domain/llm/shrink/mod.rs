@@ -2,9 +2,11 @@
 //!
 //! Neither touches the system part's words beyond whitespace, the last turn of the user, tool calls, or thinking.
 
+mod body;
 mod compact;
 mod fit;
 
+pub use body::apply;
 pub use compact::{Compacted, RECENT_TURNS, compact};
 pub use fit::{Fitted, Overflow, fit};
 
@@ -17,6 +19,8 @@ use crate::domain::settings::config::OnOverflow;
 pub struct Shrunk {
     /// The conversation.
     pub conversation: Conversation,
+    /// For each turn as it was, whether it is still there.
+    pub kept: Vec<bool>,
     /// Turns that were left out.
     pub dropped_turns: usize,
     /// Bytes of text that compaction saved.
@@ -44,6 +48,7 @@ pub fn shrink(
     if !compacting {
         return fit(conversation, limit, policy).map(|fitted| Shrunk {
             conversation: fitted.conversation,
+            kept: fitted.kept,
             dropped_turns: fitted.dropped_turns,
             saved_bytes: 0,
             tokens_before,
@@ -52,7 +57,8 @@ pub fn shrink(
     }
     // What compaction saves need not be left out, but what is left saves less: at most three tries.
     let all = compact(conversation.clone(), RECENT_TURNS);
-    let refusal = match fits(all, limit, 0, tokens_before) {
+    let every = vec![true; conversation.turns.len()];
+    let refusal = match fits(all, limit, every, tokens_before) {
         Ok(shrunk) => return Ok(shrunk),
         Err((refusal, _)) if policy == OnOverflow::Refuse => return Err(refusal),
         Err((refusal, saved)) => {
@@ -62,7 +68,7 @@ pub fn shrink(
                 limit,
             })?;
             let compacted = compact(hopeful.conversation, RECENT_TURNS);
-            match fits(compacted, limit, hopeful.dropped_turns, tokens_before) {
+            match fits(compacted, limit, hopeful.kept, tokens_before) {
                 Ok(shrunk) => return Ok(shrunk),
                 Err(_) => refusal,
             }
@@ -73,14 +79,14 @@ pub fn shrink(
         limit,
     })?;
     let compacted = compact(fitted.conversation, RECENT_TURNS);
-    fits(compacted, limit, fitted.dropped_turns, tokens_before).map_err(|(refusal, _)| refusal)
+    fits(compacted, limit, fitted.kept, tokens_before).map_err(|(refusal, _)| refusal)
 }
 
 /// The refusal comes with the tokens that were saved.
 fn fits(
     compacted: Compacted,
     limit: u64,
-    dropped_turns: usize,
+    kept: Vec<bool>,
     tokens_before: u64,
 ) -> Result<Shrunk, (Overflow, u64)> {
     let needed = tokens::conversation(&compacted.conversation);
@@ -89,7 +95,8 @@ fn fits(
     }
     Ok(Shrunk {
         conversation: compacted.conversation,
-        dropped_turns,
+        dropped_turns: kept.iter().filter(|kept| !**kept).count(),
+        kept,
         saved_bytes: compacted.saved_bytes,
         tokens_before,
         tokens_after: needed,

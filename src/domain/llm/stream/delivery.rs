@@ -1,16 +1,22 @@
 //! The steps of one or several attempts → the caller's stream.
 
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
 use super::inlet::{MAX_KEPT_BYTES, Step};
 use super::splice::Splice;
 use crate::base::errors::Refusal;
 use crate::base::sse::write_event;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect::StreamWriter;
+use crate::domain::llm::dialect::responses::echo::Echo;
 use crate::domain::llm::engine::Mode;
 use crate::domain::llm::message::Usage;
 use crate::domain::llm::normal::event::{Block, Delta, Envelope, Event, Frame};
 use crate::domain::llm::normal::whole::{Collector, Whole};
 use crate::domain::llm::render::error_frame;
+use crate::domain::llm::tokens;
 
 /// How the caller's stream is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +46,15 @@ pub struct Delivery {
     kept_bytes: u64,
     /// What earlier attempts of this answer took.
     spent: Usage,
+    /// The bytes of what they said.
+    bytes_before: u64,
+    /// The provider of this attempt has told usage.
+    usage_told: bool,
     /// The provider's id of the answer, which is replaced by ours.
     foreign_id: Option<String>,
     sequence: u64,
+    /// What responses repeat of their request.
+    echo: Option<Echo>,
 }
 
 #[derive(Debug)]
@@ -73,14 +85,25 @@ impl Delivery {
             collector: Collector::default(),
             kept_bytes: 0,
             spent: Usage::default(),
+            bytes_before: 0,
+            usage_told: false,
             foreign_id: None,
             sequence: 0,
+            echo: None,
         }
+    }
+
+    /// The same, with what its responses repeat of the request (Responses API).
+    #[must_use]
+    pub fn echoing(self, echo: Option<Echo>) -> Self {
+        Self { echo, ..self }
     }
 
     /// From now on an attempt at a provider of that protocol is delivered. `spent` is what earlier attempts took.
     pub fn begin(&mut self, protocol: Protocol, mode: Mode, spent: Usage) {
         self.spent = spent;
+        self.bytes_before = self.kept_bytes;
+        self.usage_told = false;
         let begun = self.sequence > 0;
         self.how = if begun {
             How::Continue {
@@ -166,37 +189,20 @@ impl Delivery {
         }
         self.text_done = self.options.protocol == Protocol::Responses
             && (is_text_done(step) || self.text_done && step.events.is_empty());
-        let usage_alone =
-            !step.events.is_empty() && step.events.iter().all(|e| matches!(e, Event::Usage(_)));
-        if self.options.hide_usage && usage_alone {
-            return;
-        }
-        if self.options.hide_usage
-            && let Some((before, behind)) = around_null_usage(&step.data)
-        {
-            // What nobody asked for OpenAI leaves out.
-            let shorter = Step {
-                name: step.name.clone(),
-                data: [before, behind].concat(),
-                events: Vec::new(),
-            };
-            self.pass(&shorter, out);
+        let told = if self.options.hide_usage {
+            without_usage(step)
         } else {
-            self.pass(step, out);
-        }
-    }
-
-    /// Sends an event as it is, under our id where it has one.
-    fn pass(&mut self, step: &Step, out: &mut Vec<u8>) {
+            Some(Cow::Borrowed(step.data.as_str()))
+        };
+        let Some(told) = told else { return };
         let ours = self.foreign_id.as_ref().map(|foreign| {
             let quoted = format!("\"{}\"", self.id());
-            step.data.replace(&format!("\"{foreign}\""), &quoted)
+            told.replace(&format!("\"{foreign}\""), &quoted)
         });
-        self.append(
-            step.name.as_deref(),
-            ours.as_deref().unwrap_or(&step.data),
-            out,
-        );
+        let ours = ours.as_deref().unwrap_or(&told);
+        let echoed = self.echo.as_ref().and_then(|echo| echo.event(ours, true));
+        let data = echoed.as_deref().unwrap_or(ours);
+        self.append(step.name.as_deref(), data, out);
     }
 
     /// The answer's id as the caller's dialect spells it.
@@ -240,7 +246,19 @@ impl Delivery {
         }
     }
 
+    /// Our count of what the attempt took, for a provider that tells nothing.
+    fn estimate(&self) -> Usage {
+        let said = self.kept_bytes.saturating_sub(self.bytes_before);
+        // About four bytes make a token.
+        tokens::estimated(self.envelope.estimated_input, said.div_ceil(4))
+    }
+
     fn write(&mut self, event: &Event, out: &mut Vec<u8>) {
+        if *event == Event::End && !self.usage_told {
+            let usage = Event::Usage(self.estimate());
+            self.write(&usage, out);
+        }
+        self.usage_told |= matches!(event, Event::Usage(_));
         let event = match event {
             Event::Usage(usage) => &Event::Usage(self.spent.plus(*usage)),
             other => other,
@@ -249,7 +267,9 @@ impl Delivery {
         let mut frames: Vec<Frame> = Vec::new();
         self.writer.event(event, &mut frames);
         for frame in frames {
-            self.append(frame.event, &frame.data, out);
+            let echo = self.echo.as_ref();
+            let echoed = echo.and_then(|echo| echo.event(&frame.data, false));
+            self.append(frame.event, echoed.as_deref().unwrap_or(&frame.data), out);
         }
     }
 
@@ -323,6 +343,30 @@ fn is_text_done(step: &Step) -> bool {
             Some(event) => event == name,
             None => step.data.contains(&format!("\"{name}\"")),
         })
+}
+
+/// A chat chunk without its usage, which nobody asked for; `None` for the chunk that is there for it alone. Some servers
+/// tell usage in every chunk, beside words and other choices, and OpenAI a null.
+fn without_usage(step: &Step) -> Option<Cow<'_, str>> {
+    let data = step.data.as_str();
+    if let Some((before, behind)) = around_null_usage(data) {
+        return Some(Cow::Owned([before, behind].concat()));
+    }
+    // Zeros are no usage to us, but a chunk of them all the same.
+    let told = step.events.iter().any(|e| matches!(e, Event::Usage(_)));
+    if !told && !data.contains("\"usage\":{") {
+        return Some(Cow::Borrowed(data));
+    }
+    let Ok(mut chunk) = serde_json::from_str::<Map<String, Value>>(data) else {
+        return Some(Cow::Borrowed(data));
+    };
+    let usage = chunk.shift_remove("usage");
+    if usage.is_none_or(|usage| !usage.is_object()) {
+        return Some(Cow::Borrowed(data));
+    }
+    let choices = chunk.get("choices").and_then(Value::as_array);
+    let more = choices.is_some_and(|choices| !choices.is_empty());
+    more.then(|| Cow::Owned(Value::Object(chunk).to_string()))
 }
 
 /// What stands around `,"usage":null` in a chunk, if that is in it. Inside a text its quotes would be escaped.

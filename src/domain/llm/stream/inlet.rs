@@ -1,6 +1,8 @@
 //! One attempt's bytes → steps: what each Server-Sent Event says in normal form, and what is known of the attempt.
 
-use crate::base::sse::{self, DEFAULT_CAP_BYTES, Parser};
+use serde::de::IgnoredAny;
+
+use crate::base::sse::{self, Parser};
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect::{Invalid, StreamReader};
 use crate::domain::llm::engine::failure::Break;
@@ -31,6 +33,10 @@ pub struct Inlet {
 /// Largest answer that is kept, in bytes of text, thinking and arguments: 1 MiB.
 pub const MAX_KEPT_BYTES: u64 = 1_048_576;
 
+/// Largest event of a stream, in bytes: 4 MiB. A picture in an answer is one event; the parser holds a small multiple of
+/// it at worst, and an isolate has 128 MB.
+pub const MAX_EVENT_BYTES: usize = 4 * 1_048_576;
+
 /// What is known of an attempt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
@@ -40,6 +46,8 @@ pub struct Seen {
     pub tool_call: bool,
     /// The model that answers.
     pub model: String,
+    /// Sound or a picture has come, which only the provider's own dialect can carry.
+    pub media: bool,
     /// The last usage that was told.
     pub usage: Option<Usage>,
     /// Bytes of text, thinking and arguments so far, for the estimate where no usage is told.
@@ -61,7 +69,7 @@ impl Inlet {
     #[must_use]
     pub fn new(protocol: Protocol, keep: bool) -> Self {
         Self {
-            parser: Parser::new(DEFAULT_CAP_BYTES),
+            parser: Parser::new(MAX_EVENT_BYTES),
             reader: StreamReader::new(protocol),
             collector: keep.then(Collector::default),
             seen: Seen::default(),
@@ -105,6 +113,30 @@ impl Inlet {
     /// Reads the next piece of a stream that passes by itself.
     pub fn watch(&mut self, bytes: &[u8]) {
         self.read(bytes, |_, _| {});
+    }
+
+    /// No more bytes come. Some servers leave out the blank line behind their last event: it counts where it is whole and
+    /// is the answer's end, which makes a step like any other. Anything else without its end was cut.
+    pub fn end(&mut self) -> Option<Step> {
+        let seen = &mut self.seen;
+        if seen.ended || seen.malformed || seen.failed.is_some() {
+            return None;
+        }
+        let (name, data) = self.parser.unfinished()?;
+        let cut = data.trim() != "[DONE]" && serde_json::from_str::<IgnoredAny>(&data).is_err();
+        let mut events = Vec::new();
+        if cut || self.reader.event(&data, &mut events).is_err() || !events.contains(&Event::End) {
+            return None;
+        }
+        seen.events = seen.events.saturating_add(1);
+        for event in &events {
+            seen.note(event);
+            if let Some(collector) = &mut self.collector {
+                collector.push(event);
+            }
+        }
+        let name = (name != "message").then(|| name.to_owned());
+        Some(Step { name, data, events })
     }
 
     fn read(&mut self, bytes: &[u8], mut on_step: impl FnMut(sse::Event<'_>, Vec<Event>)) {
@@ -162,6 +194,7 @@ impl Seen {
             Event::Delta(Delta::Text(text) | Delta::Arguments(text)) => {
                 self.output_bytes = self.output_bytes.saturating_add(text.len() as u64);
             }
+            Event::Media => self.media = true,
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::Finish { reason, .. } => self.finish = Some(*reason),
             Event::Failed(failed) => self.failed = Some(failed.clone()),
@@ -173,7 +206,7 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use super::{Inlet, MAX_KEPT_BYTES, Step};
+    use super::{Inlet, MAX_EVENT_BYTES, MAX_KEPT_BYTES, Step};
     use crate::domain::llm::Protocol;
     use crate::domain::llm::engine::failure::Break;
     use crate::domain::llm::message::Finish;
@@ -286,6 +319,69 @@ mod tests {
         assert_eq!((inlet.fault(), steps.len()), (None, pieces.len()));
         assert_eq!(inlet.seen().output_bytes, 100_000 * times as u64);
         assert_eq!(inlet.finished(), None);
+    }
+
+    #[test]
+    fn an_end_without_its_blank_line_counts_where_it_is_whole() {
+        let message = "event: message_stop\ndata: {\"type\":\"message_stop\"}";
+        let begun = "data: {\"type\":\"message_start\",\"message\":{\"id\":\"x\",\"model\":\"m\"}}\n\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n";
+        let chat = [ROLE, WORD, STOP].concat();
+        for (protocol, before, last) in [
+            (Protocol::Chat, chat.as_str(), "data: [DONE]"),
+            (Protocol::Chat, chat.as_str(), "data: [DONE]\n"),
+            (Protocol::Chat, chat.as_str(), "data:[DONE]\r\n"),
+            (Protocol::Messages, begun, message),
+            (Protocol::Messages, begun, &format!("{message}\n")),
+        ] {
+            let mut inlet = Inlet::new(protocol, true);
+            inlet.watch(before.as_bytes());
+            inlet.watch(last.as_bytes());
+            assert_eq!(inlet.fault(), Some(Break::MissingEnd), "{last}");
+            let step = inlet.end().unwrap();
+            assert_eq!(step.name.is_some(), protocol == Protocol::Messages);
+            assert_eq!(inlet.fault(), None, "{last}");
+            assert!(inlet.finished().is_some() && inlet.inside_event());
+            assert_eq!(inlet.end(), None);
+        }
+        // What was cut, and what is no end, is none.
+        for last in [
+            "data: [DON",
+            "data: {\"choices\":[{\"del",
+            WORD.trim_end(),
+            "event: x",
+            ": [DONE]",
+            "[DONE]",
+        ] {
+            let (mut inlet, _) = read(&[ROLE, WORD, STOP, last]);
+            assert_eq!(inlet.end(), None, "{last}");
+            assert_eq!(inlet.fault(), Some(Break::MissingEnd), "{last}");
+            assert_eq!(inlet.seen().output_bytes, 2);
+        }
+    }
+
+    #[test]
+    fn an_event_of_four_mebibytes_is_read_and_a_larger_one_is_not() {
+        for (bytes, fits) in [(4_000_000, true), (MAX_EVENT_BYTES + 1, false)] {
+            let long = WORD.replace("Hi", &"x".repeat(bytes));
+            let (inlet, steps) = read(&[ROLE, &long, STOP, DONE]);
+            assert_eq!((inlet.fault().is_none(), steps.len() == 4), (fits, fits));
+        }
+    }
+
+    #[test]
+    fn sound_and_pictures_are_output() {
+        for delta in [
+            "{\"audio\":{\"id\":\"a\",\"data\":\"AA\"}}",
+            "{\"images\":[{\"type\":\"image_url\"}]}",
+        ] {
+            let chunk = WORD.replace("{\"content\":\"Hi\"}", delta);
+            let (inlet, _) = read(&[ROLE, &chunk, STOP, DONE]);
+            assert!(inlet.seen().output && inlet.seen().media);
+            assert!(inlet.finished().is_some_and(|whole| !whole.is_empty()));
+        }
+        let nothing = WORD.replace("{\"content\":\"Hi\"}", "{\"audio\":null,\"images\":[]}");
+        let (inlet, _) = read(&[ROLE, &nothing]);
+        assert!(!inlet.seen().output && !inlet.seen().media);
     }
 
     proptest! {

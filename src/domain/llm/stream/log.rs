@@ -5,6 +5,7 @@
 //! as the answer passes, so that nothing depends on a shutdown hook.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::base::digest::{base64url, from_base64url};
 use crate::base::errors::{Code, Refusal};
@@ -12,7 +13,7 @@ use crate::base::machine::{Effects, Write};
 use crate::base::sse::write_event;
 use crate::base::time::Millis;
 use crate::domain::llm::Protocol;
-use crate::domain::llm::render::error_frame;
+use crate::domain::llm::render::{error_frame, error_object};
 
 /// The log of one answer.
 #[derive(Debug, Default)]
@@ -51,6 +52,35 @@ struct Meta {
     protocol: Protocol,
     /// The request that began it.
     request_id: String,
+    /// Why there is no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<Error>,
+}
+
+/// Why there is no answer, in OpenAI's words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// A word for programs.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Error {
+    /// Of a refusal.
+    #[must_use]
+    pub fn of(refusal: &Refusal) -> Self {
+        let text = &refusal.code.entry().en;
+        let object = error_object(Protocol::Responses, refusal, text, "");
+        let field = |name: &str| {
+            let field = object.get("error").and_then(|error| error.get(name));
+            field.and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        Self {
+            code: field("code"),
+            message: field("message"),
+        }
+    }
 }
 
 /// The owner of a call that several callers share.
@@ -214,6 +244,7 @@ impl Log {
             request: begin.request,
             protocol: begin.protocol,
             request_id: begin.request_id,
+            error: None,
         });
         writes.extend(self.meta_row());
         (Began::Run, self.effects(writes))
@@ -286,6 +317,22 @@ impl Log {
         effects.writes.extend(self.meta_row());
         let writes = core::mem::take(&mut effects.writes);
         self.effects(writes)
+    }
+
+    /// Notes why there will be no answer; [`Log::end`] writes it.
+    pub fn fail(&mut self, refusal: &Refusal) {
+        if let Some(meta) = &mut self.meta {
+            meta.error = Some(Error::of(refusal));
+        }
+    }
+
+    /// Why there is no answer.
+    #[must_use]
+    pub fn error(&self) -> Option<Error> {
+        let meta = self.meta.as_ref()?;
+        let lost = || Error::of(&Refusal::new(Code::StreamLost));
+        let is_lost = meta.status == Status::Lost;
+        meta.error.clone().or_else(|| is_lost.then(lost))
     }
 
     /// Called by the alarm.
@@ -587,7 +634,7 @@ mod tests {
     #[test]
     fn a_stream_that_was_cut_with_its_object_ends_with_an_error_and_never_just_so() {
         for (protocol, name) in [
-            (Protocol::Chat, "data: {\"error\":{\"code\":\"stream_lost\""),
+            (Protocol::Chat, "data: {\"error\":{\"message\":\""),
             (Protocol::Messages, "event: error\ndata: "),
             (Protocol::Responses, "event: error\ndata: "),
         ] {

@@ -33,6 +33,7 @@ fn config() -> serde_json::Value {
         "alias": [
             {
                 "name": "talk", "title": "A | B *c*", "public": true, "max_output_tokens": 2048,
+                "allow_parameters": ["images"],
                 "target": [
                     {
                         "provider": "cloud", "model": "secret-large", "tier": "large", "context_tokens": 200_000,

@@ -60,6 +60,7 @@ fn parts(said: Said<'_>, answer: &str) -> Result<Vec<Part>, Invalid> {
                 text: text.into_owned(),
                 ..Thought::default()
             })),
+            (_, Saying::Media) => parts.push(Part::Media),
         }
     }
     for (index, call) in (0..).zip(calls) {
@@ -120,7 +121,7 @@ fn message(parts: &[Part], envelope: &Envelope) -> Value {
             Part::Refusal(more) => refusal.get_or_insert_default().push_str(more),
             Part::Reasoning(part) => thought.push_str(&part.text),
             Part::ToolCall(call) => calls.push(call_json(call, &envelope.id, index)),
-            Part::Image { .. } | Part::File { .. } | Part::ToolResult { .. } => {}
+            Part::Image { .. } | Part::File { .. } | Part::ToolResult { .. } | Part::Media => {}
         }
     }
     if refusal.is_none() && calls.is_empty() {

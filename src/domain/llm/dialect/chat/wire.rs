@@ -69,6 +69,15 @@ impl<'a> Loose<'a> {
         }
     }
 
+    /// Is it a list or an object with anything in it?
+    fn says_something(&self) -> bool {
+        match self {
+            Self::List(items) => !items.is_empty(),
+            Self::Object(fields) => !fields.is_empty(),
+            _ => false,
+        }
+    }
+
     /// The same as a JSON value of its own.
     fn to_value(&self) -> Value {
         match self {
@@ -207,6 +216,12 @@ pub(super) struct Said<'a> {
     reasoning: Loose<'a>,
     #[serde(borrow)]
     refusal: Loose<'a>,
+    /// Sound, with its transcript.
+    #[serde(borrow)]
+    audio: Loose<'a>,
+    /// OpenRouter's pictures.
+    #[serde(borrow)]
+    images: Loose<'a>,
     #[serde(borrow)]
     tool_calls: Option<Vec<CallPiece<'a>>>,
     /// What came before `tool_calls`.
@@ -240,6 +255,8 @@ pub(super) enum Saying<'a> {
     Text(Cow<'a, str>),
     Refusal(Cow<'a, str>),
     Thought(Cow<'a, str>),
+    /// Sound or pictures.
+    Media,
 }
 
 impl<'a> Said<'a> {
@@ -262,6 +279,8 @@ impl<'a> Said<'a> {
             _ => return Err("content is no text"),
         }
         sayings.extend(self.refusal.into_text().map(Saying::Refusal));
+        let media = self.audio.says_something() || self.images.says_something();
+        sayings.extend(media.then_some(Saying::Media));
         let mut calls = self.tool_calls.unwrap_or_default();
         calls.extend(self.function_call.map(|function| CallPiece {
             function: Some(function),

@@ -30,7 +30,9 @@ pub(super) fn ended(
 ) -> Value {
     let (status, details) = match finish {
         Some(Finish::Stop | Finish::Tool) => ("completed", Value::Null),
-        Some(Finish::Length) => ("incomplete", json!({"reason": "max_output_tokens"})),
+        Some(Finish::Length | Finish::Pause) => {
+            ("incomplete", json!({"reason": "max_output_tokens"}))
+        }
         Some(Finish::Filter) => ("incomplete", json!({"reason": "content_filter"})),
         None => ("incomplete", Value::Null),
     };

@@ -12,6 +12,7 @@
 
 #[cfg(test)]
 mod arbitrary;
+pub mod echo;
 mod items;
 pub mod request;
 pub mod stream;

@@ -5,13 +5,14 @@ use crate::base::errors::{Code, Refusal};
 use crate::base::sse::{Parser, write_event};
 use crate::base::time::Millis;
 use crate::domain::llm::Protocol;
+use crate::domain::llm::dialect::responses::echo::Echo;
 use crate::domain::llm::dialect::{StreamReader, StreamWriter};
 use crate::domain::llm::engine::Mode;
 use crate::domain::llm::message::{Finish, Usage};
 use crate::domain::llm::normal::event::{Block, Delta, Envelope, Event};
 use crate::domain::llm::normal::whole::{Collector, Whole};
 use crate::domain::llm::stream::inlet::{Inlet, MAX_KEPT_BYTES};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const USAGE: Usage = Usage {
     input: 10,
@@ -160,16 +161,143 @@ fn usage_that_we_asked_for_is_hidden_from_a_caller_who_did_not_and_counted_all_t
     }
 }
 
+/// A chat chunk.
+fn chunk(choices: Value, usage: Value) -> String {
+    let chunk = json!({"id": "x", "model": "m", "choices": choices, "usage": usage});
+    format!("data: {chunk}\n\n")
+}
+
 #[test]
-fn a_chunk_that_says_more_than_usage_is_never_hidden() {
-    // Some servers send the counts with the finish reason.
-    let bytes = b"data: {\"id\":\"x\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"Hi\"},\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\ndata: [DONE]\n\n";
+fn a_chunk_that_says_more_than_usage_loses_its_usage_alone() {
+    let told = json!({"prompt_tokens": 1, "completion_tokens": 1});
+    let zeros = json!({"prompt_tokens": 0, "completion_tokens": 0});
+    // Some servers tell the counts in every chunk: with words, with another choice's, with annotations, with the finish.
+    let choices = [
+        json!([{"index": 0, "delta": {"content": "Hi"}}]),
+        json!([{"index": 1, "delta": {"content": "one"}}]),
+        json!([{"index": 0, "delta": {"annotations": [{"type": "url_citation"}]}}]),
+        json!([{"index": 0, "delta": {}, "finish_reason": "stop"}]),
+    ];
+    for usage in [told.clone(), zeros.clone()] {
+        let mut bytes: String = choices
+            .iter()
+            .map(|c| chunk(c.clone(), usage.clone()))
+            .collect();
+        bytes += &chunk(json!([]), usage.clone());
+        bytes += "data: [DONE]\n\n";
+        let mut delivery = delivery(Options {
+            hide_usage: true,
+            ..to(Protocol::Chat)
+        });
+        let out = deliver(&mut delivery, Protocol::Chat, Mode::Fresh, bytes.as_bytes());
+        let out = events(&out);
+        assert_eq!(out.len(), choices.len() + 1, "{out:?}");
+        for ((_, data), expected) in out.iter().zip(&choices) {
+            let told: Value = serde_json::from_str(data).unwrap();
+            assert_eq!(told, json!({"id": "x", "model": "m", "choices": expected}));
+        }
+        assert_eq!(out[4].1, "[DONE]");
+    }
+}
+
+#[test]
+fn usage_that_comes_behind_the_end_is_counted_and_hidden_too() {
+    let told = json!({"prompt_tokens": 7, "completion_tokens": 3});
+    let mut bytes = chunk(
+        json!([{"index": 0, "delta": {"content": "Hi"}, "finish_reason": "stop"}]),
+        Value::Null,
+    );
+    bytes += "data: [DONE]\n\n";
+    let late = bytes.clone() + &chunk(json!([]), told);
     let mut delivery = delivery(Options {
         hide_usage: true,
         ..to(Protocol::Chat)
     });
-    let out = deliver(&mut delivery, Protocol::Chat, Mode::Fresh, bytes);
-    assert_eq!(out, bytes);
+    let out = deliver(&mut delivery, Protocol::Chat, Mode::Fresh, late.as_bytes());
+    let expected = bytes.replace(",\"usage\":null", "");
+    assert_eq!(str::from_utf8(&out).unwrap(), expected);
+    let mut inlet = Inlet::new(Protocol::Chat, false);
+    inlet.watch(late.as_bytes());
+    assert_eq!(
+        inlet.seen().usage.map(|u| (u.input, u.output)),
+        Some((7, 3))
+    );
+    assert_eq!(inlet.fault(), None);
+}
+
+#[test]
+fn an_answer_that_is_written_anew_tells_our_estimate_where_the_provider_told_nothing() {
+    let mut silent = whole("eight by");
+    silent.retain(|event| !matches!(event, Event::Usage(_)));
+    for protocol in [Protocol::Messages, Protocol::Responses] {
+        let mut delivery = delivery(to(protocol));
+        let bytes = provider(Protocol::Chat, &silent);
+        // The writer of the provider's side knows no stream without usage.
+        let bytes = String::from_utf8(bytes).unwrap();
+        let bytes = bytes.replace("\"prompt_tokens\":0", "\"prompt_tokens\":null");
+        let out = deliver(&mut delivery, Protocol::Chat, Mode::Fresh, bytes.as_bytes());
+        let usage = read(protocol, &out).and_then(|whole| whole.usage).unwrap();
+        assert_eq!((usage.input, usage.output), (9, 2), "{protocol:?}");
+        let kept = delivery.finished().and_then(|whole| whole.usage).unwrap();
+        assert!(kept.estimated);
+    }
+}
+
+#[test]
+fn a_continuation_without_usage_is_estimated_by_what_it_said_alone() {
+    let mut delivery = delivery(to(Protocol::Messages));
+    let first = provider(Protocol::Chat, &said("eight by"));
+    deliver(&mut delivery, Protocol::Chat, Mode::Fresh, &first);
+    let mut rest = whole("tes ");
+    rest.retain(|event| !matches!(event, Event::Usage(_)));
+    let mut inlet = Inlet::new(Protocol::Messages, false);
+    let (mut steps, mut out) = (Vec::new(), Vec::new());
+    inlet.push(&provider(Protocol::Messages, &rest), &mut steps);
+    let spent = Usage {
+        input: 9,
+        output: 2,
+        ..Usage::default()
+    };
+    delivery.begin(Protocol::Messages, Mode::Prefill, spent);
+    for step in &mut steps {
+        step.events
+            .retain(|event| !matches!(event, Event::Usage(_)));
+        delivery.step(step, &mut out);
+    }
+    let usage = delivery.finished().and_then(|whole| whole.usage).unwrap();
+    assert_eq!((usage.input, usage.output), (18, 3));
+}
+
+#[test]
+fn responses_repeat_what_was_asked_in_every_event_that_has_one() {
+    let request = json!({"metadata": {"k": "v"}, "temperature": 0.5});
+    let echo = Echo::of(request.as_object().unwrap(), Some("resp_0"), true);
+    for from in [Protocol::Chat, Protocol::Responses] {
+        let mut delivery = delivery(to(Protocol::Responses)).echoing(Some(echo.clone()));
+        let bytes = provider(from, &whole("Hi"));
+        let out = deliver(&mut delivery, from, Mode::Fresh, &bytes);
+        let told: Vec<Value> = events(&out)
+            .iter()
+            .filter_map(|(_, data)| {
+                serde_json::from_str::<Value>(data)
+                    .unwrap()
+                    .get("response")
+                    .cloned()
+            })
+            .collect();
+        assert_eq!(told.len(), 3);
+        for response in told {
+            assert_eq!(response["previous_response_id"], "resp_0");
+            assert_eq!(response["store"], true);
+            // What the provider did is told by itself.
+            let asked = if from == Protocol::Responses {
+                json!({})
+            } else {
+                json!({"k": "v"})
+            };
+            assert_eq!(response["metadata"], asked, "{from:?}");
+        }
+    }
 }
 
 #[test]
@@ -187,7 +315,7 @@ fn usage_that_is_null_because_we_asked_is_left_out_of_chunks_and_nothing_else_is
         ("", ""),
         (
             ",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}",
-            ",\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}",
+            "",
         ),
     ] {
         for hide_usage in [true, false] {

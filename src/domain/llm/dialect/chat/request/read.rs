@@ -77,6 +77,17 @@ fn leftovers(root: &Fields<'_>, unplaced: &mut Vec<Unplaced>) -> Result<(), Refu
             | "reasoning"
             | "user"
             | "stream" => continue,
+            // The endpoint does it, whoever answers.
+            "stream_options" => {
+                let known = |(name, _): (&str, &Value)| name == "include_usage";
+                if root
+                    .object(name)?
+                    .is_none_or(|options| options.said().all(known))
+                {
+                    continue;
+                }
+                Feature::Hint
+            }
             "safety_identifier" if root.get("user").is_none() => continue,
             "n" if value.as_u64() == Some(1) => continue,
             "n" => Feature::Choices,
@@ -97,7 +108,6 @@ fn leftovers(root: &Fields<'_>, unplaced: &mut Vec<Unplaced>) -> Result<(), Refu
             | "prompt_cache_retention"
             | "prompt_cache_options"
             | "safety_identifier"
-            | "stream_options"
             | "prediction" => Feature::Hint,
             _ => Feature::Other,
         };

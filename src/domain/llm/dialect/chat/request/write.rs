@@ -126,6 +126,7 @@ fn content_part(part: &Part, by_user: bool, lost: &mut Lost) -> Option<Value> {
         Part::File { .. } => lost.push(lost::FILE),
         // Some servers want it back as `reasoning_content`, others refuse a message that has it.
         Part::Reasoning(_) => lost.push(lost::EARLIER_THINKING),
+        Part::Media => {}
         Part::Refusal(text) if text.is_empty() => {}
         Part::Refusal(_) | Part::ToolCall(_) | Part::ToolResult { .. } => {
             lost.push(lost::MISPLACED)

@@ -1,6 +1,11 @@
 //! Chunks → normal events.
 
-use super::super::wire::{Answer, CallPiece, Choice, Loose, Saying, failure, made_up_call_id};
+mod call;
+
+use std::collections::VecDeque;
+
+use self::call::Call;
+use super::super::wire::{Answer, CallPiece, Choice, Loose, Saying, failure};
 use super::super::{finish, usage};
 use crate::domain::llm::dialect::Invalid;
 use crate::domain::llm::normal::event::{Block, Delta, Event, Failed};
@@ -12,11 +17,21 @@ pub struct Reader {
     /// The answer's id, for tool calls that come without one.
     answer: String,
     open: Option<Open>,
-    /// The tool call that came last, open or not.
+    /// The tool call that was opened last, complete or not.
     call: Option<Call>,
+    /// Calls that began before the open one was complete. Servers may send the pieces of several calls in turns; here
+    /// they come one call after the other.
+    waiting: VecDeque<Call>,
+    /// What waits, in bytes.
+    held_bytes: usize,
     /// How many tool calls have begun.
     calls: u64,
 }
+
+/// Most that is held of calls that wait for another one: 1 MiB.
+const MAX_HELD_BYTES: usize = 1_048_576;
+/// What a call takes beside its arguments, in bytes.
+const CALL_BYTES: usize = 256;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
@@ -36,25 +51,19 @@ enum Open {
     Call,
 }
 
-/// A tool call. Until id and name are known it waits, and its arguments with it.
-#[derive(Debug, Default)]
-struct Call {
-    index: Option<u64>,
-    id: String,
-    name: String,
-    held: String,
-    told: bool,
-    has_arguments: bool,
-}
-
 impl Reader {
-    /// Reads one event. After `[DONE]` everything is ignored.
+    /// Reads one event. After `[DONE]` nothing counts but usage, which some servers send late.
     ///
     /// # Errors
     /// The data is no chunk, or comes where it cannot: content after the finish, more of a tool call that is complete,
     /// the end before the start. See [`Invalid`]. An error inside the stream is [`Event::Failed`].
     pub fn event(&mut self, data: &str, out: &mut Vec<Event>) -> Result<(), Invalid> {
         if self.stage == Stage::Ended {
+            let late = serde_json::from_str::<Answer<'_>>(data).ok();
+            out.extend(
+                late.and_then(|late| usage::read(&late.usage))
+                    .map(Event::Usage),
+            );
             return Ok(());
         }
         if data.trim() == "[DONE]" {
@@ -144,6 +153,11 @@ impl Reader {
             Saying::Text(text) => (Open::Text, Block::Text, text),
             Saying::Refusal(text) => (Open::Refusal, Block::Refusal, text),
             Saying::Thought(text) => (Open::Reasoning, Block::Reasoning { id: None }, text),
+            Saying::Media => {
+                self.close(out)?;
+                out.push(Event::Media);
+                return Ok(());
+            }
         };
         if self.open != Some(kind) {
             self.close(out)?;
@@ -155,42 +169,112 @@ impl Reader {
     }
 
     fn call_piece(&mut self, piece: CallPiece<'_>, out: &mut Vec<Event>) -> Result<(), Invalid> {
-        let continues = match &self.call {
-            Some(call) => call.continues_with(&piece)?,
-            None => false,
-        };
-        if !continues {
-            self.close(out)?;
-            self.open = Some(Open::Call);
-            self.calls = self.calls.saturating_add(1);
-            self.call = Some(Call {
-                index: piece.index,
-                ..Call::default()
-            });
-        } else if self.open != Some(Open::Call) {
-            return Err(Invalid::Shape("more of a tool call that is complete"));
+        match self.place_of(&piece)? {
+            Place::Open if self.open == Some(Open::Call) => {
+                if let Some(call) = &mut self.call {
+                    call.introduce(&piece);
+                    call.flow(out);
+                    call.take(piece);
+                    call.flow(out);
+                }
+            }
+            Place::Open => return Err(COMPLETE),
+            Place::Waiting(at) => {
+                let taken = self.waiting.get_mut(at).map_or(0, |call| call.take(piece));
+                self.held_bytes = self.held_bytes.saturating_add(taken);
+            }
+            Place::New => self.begin_call(piece, out)?,
         }
-        if let Some(call) = &mut self.call {
-            call.take(piece, out);
+        if self.held_bytes > MAX_HELD_BYTES {
+            return Err(Invalid::Shape("too much of several tool calls at once"));
+        }
+        self.advance(out)
+    }
+
+    /// Whose piece it is.
+    fn place_of(&self, piece: &CallPiece<'_>) -> Result<Place, Invalid> {
+        let numbered = |call: &Call| piece.index.is_some() && call.index == piece.index;
+        let same = self.waiting.iter().rposition(numbered);
+        let (place, call) = match (same, &self.call) {
+            (Some(at), _) => (Place::Waiting(at), self.waiting.get(at)),
+            (None, Some(call)) if numbered(call) => (Place::Open, Some(call)),
+            (None, None) => (Place::New, None),
+            // Without a number it can only be the last one that is meant.
+            (None, Some(call)) => match self.waiting.len().checked_sub(1) {
+                Some(at) => (Place::Waiting(at), self.waiting.get(at)),
+                None => (Place::Open, Some(call)),
+            },
+        };
+        Ok(match call {
+            Some(call) if call.continues_with(piece)? => place,
+            _ => Place::New,
+        })
+    }
+
+    /// Opens a call, or lets it wait while the one that is open is not complete.
+    fn begin_call(&mut self, piece: CallPiece<'_>, out: &mut Vec<Event>) -> Result<(), Invalid> {
+        let mut call = Call::new(piece.index, self.calls);
+        self.calls = self.calls.saturating_add(1);
+        let numbered = |call: &Call| call.index.is_some();
+        let in_turns = self.open == Some(Open::Call)
+            && numbered(&call)
+            && self
+                .call
+                .as_ref()
+                .is_some_and(|open| numbered(open) && !open.complete());
+        let held = call.take(piece);
+        if in_turns {
+            self.held_bytes = self
+                .held_bytes
+                .saturating_add(CALL_BYTES)
+                .saturating_add(held);
+            self.waiting.push_back(call);
+        } else {
+            self.close(out)?;
+            self.open_call(call, out);
         }
         Ok(())
     }
 
-    /// Closes the open block, if any.
+    fn open_call(&mut self, mut call: Call, out: &mut Vec<Event>) {
+        call.flow(out);
+        self.open = Some(Open::Call);
+        self.call = Some(call);
+    }
+
+    /// Goes on to the next call that waits, once the open one is complete.
+    fn advance(&mut self, out: &mut Vec<Event>) -> Result<(), Invalid> {
+        while self.call.as_ref().is_some_and(Call::complete)
+            && let Some(next) = self.waiting.pop_front()
+        {
+            self.close_block(out)?;
+            self.open_call(next, out);
+        }
+        if self.waiting.is_empty() {
+            self.held_bytes = 0;
+        }
+        Ok(())
+    }
+
+    /// Closes the open block, if any, and tells the calls that wait behind it.
     fn close(&mut self, out: &mut Vec<Event>) -> Result<(), Invalid> {
+        self.close_block(out)?;
+        while let Some(next) = self.waiting.pop_front() {
+            self.open_call(next, out);
+            self.close_block(out)?;
+        }
+        self.held_bytes = 0;
+        Ok(())
+    }
+
+    fn close_block(&mut self, out: &mut Vec<Event>) -> Result<(), Invalid> {
         let Some(open) = self.open.take() else {
             return Ok(());
         };
         if open == Open::Call
             && let Some(call) = &mut self.call
         {
-            if call.name.is_empty() {
-                return Err(Invalid::Shape("a tool call without a name"));
-            }
-            if call.id.is_empty() {
-                call.id = made_up_call_id(&self.answer, self.calls.saturating_sub(1));
-            }
-            call.tell(out);
+            call.close(&self.answer, out)?;
         }
         out.push(Event::Close);
         Ok(())
@@ -212,67 +296,14 @@ impl Reader {
     }
 }
 
-impl Call {
-    /// Is a piece more of this call, or the beginning of another?
-    ///
-    /// OpenAI numbers the calls and tells id and name once. Others leave the number out, or give 0 to every call
-    /// (Gemini), or repeat the name, or invent a new id for every piece (older vLLM). A new call is what has another
-    /// number, or says a name under another id.
-    fn continues_with(&self, piece: &CallPiece<'_>) -> Result<bool, Invalid> {
-        let named = piece.name().is_some();
-        let other_id = piece
-            .id()
-            .is_some_and(|id| !self.id.is_empty() && id != self.id);
-        match (self.index, piece.index) {
-            (Some(own), Some(index)) if index < own => {
-                Err(Invalid::Shape("more of a tool call that is complete"))
-            }
-            (Some(own), Some(index)) if index > own => Ok(false),
-            (Some(_), Some(_)) => {
-                let whole_calls_without_ids = self.id.is_empty()
-                    && piece.id().is_none()
-                    && !self.name.is_empty()
-                    && self.has_arguments;
-                Ok(!(named && (other_id || whole_calls_without_ids)))
-            }
-            _ => Ok(!named || piece.id().is_some_and(|id| id == self.id)),
-        }
-    }
-
-    fn take(&mut self, piece: CallPiece<'_>, out: &mut Vec<Event>) {
-        if self.id.is_empty() {
-            piece.id().unwrap_or_default().clone_into(&mut self.id);
-        }
-        if self.name.is_empty() {
-            piece.name().unwrap_or_default().clone_into(&mut self.name);
-        }
-        if !self.id.is_empty() && !self.name.is_empty() {
-            self.tell(out);
-        }
-        let Some(arguments) = piece.arguments() else {
-            return;
-        };
-        self.has_arguments = true;
-        if self.told {
-            out.push(Event::Delta(Delta::Arguments(arguments.into_owned())));
-        } else {
-            self.held.push_str(&arguments);
-        }
-    }
-
-    /// Opens the block, once, with what was held.
-    fn tell(&mut self, out: &mut Vec<Event>) {
-        if self.told {
-            return;
-        }
-        self.told = true;
-        out.push(Event::Open(Block::ToolCall {
-            id: self.id.clone(),
-            name: self.name.clone(),
-        }));
-        if !self.held.is_empty() {
-            let held = std::mem::take(&mut self.held);
-            out.push(Event::Delta(Delta::Arguments(held)));
-        }
-    }
+/// Whose a piece of a call is.
+enum Place {
+    /// The call's that was opened last.
+    Open,
+    /// One's that waits.
+    Waiting(usize),
+    /// A call's that begins with it.
+    New,
 }
+
+const COMPLETE: Invalid = Invalid::Shape("more of a tool call that is complete");

@@ -297,6 +297,107 @@ fn pieces_of_one_call_stay_together_whatever_the_server_repeats() {
     );
 }
 
+/// Pieces of numbered calls, each in a chunk of its own: number, name or nothing, arguments.
+fn calls(pieces: &[(u64, &str, &str)]) -> Result<Vec<Event>, Invalid> {
+    let chunks: Vec<Value> = pieces
+        .iter()
+        .map(|(index, name, arguments)| {
+            let mut call = json!({"index": index, "function": {"arguments": arguments}});
+            if !name.is_empty() {
+                call["id"] = format!("id_{name}").into();
+                call["function"]["name"] = (*name).into();
+            }
+            piece(call)
+        })
+        .collect();
+    choices(&chunks)
+}
+
+/// Name and arguments of the calls, in order, and none inside another.
+fn called(events: &[Event]) -> Vec<(String, String)> {
+    let mut calls = Vec::new();
+    let mut open = false;
+    for event in events {
+        match event {
+            Event::Open(Block::ToolCall { id, name }) => {
+                assert!(!open && *id == format!("id_{name}"));
+                open = true;
+                calls.push((name.clone(), String::new()));
+            }
+            Event::Delta(Delta::Arguments(more)) => {
+                assert!(open);
+                calls.last_mut().unwrap().1.push_str(more);
+            }
+            Event::Close => open = false,
+            _ => {}
+        }
+    }
+    assert!(!open);
+    calls
+}
+
+#[test]
+fn calls_whose_pieces_come_in_turns_are_told_one_after_the_other() {
+    let told = |calls: &[(&str, &str)]| {
+        let owned =
+            |(name, arguments): &(&str, &str)| ((*name).to_owned(), (*arguments).to_owned());
+        calls.iter().map(owned).collect::<Vec<_>>()
+    };
+    let in_turns = [
+        (0, "f", ""),
+        (1, "g", ""),
+        (2, "h", ""),
+        (0, "", "{\"x\":"),
+        (2, "", "{\"z\":\"}\\\"{\"}"),
+        (1, "", "{\"y\":"),
+        (0, "", "1}"),
+        (1, "", "[2]}"),
+    ];
+    let events = calls(&in_turns).unwrap();
+    assert_eq!(
+        called(&events),
+        told(&[
+            ("f", "{\"x\":1}"),
+            ("g", "{\"y\":[2]}"),
+            ("h", "{\"z\":\"}\\\"{\"}")
+        ])
+    );
+    // The first one is told as it comes, and one behind a complete one, too.
+    assert_eq!(calls(&in_turns[..1]).unwrap()[0], call("id_f", "f"));
+    let one_by_one = [(0, "f", "{}"), (1, "g", "{"), (1, "", "}")];
+    assert_eq!(
+        calls(&one_by_one).unwrap()[2..6],
+        [
+            Event::Close,
+            call("id_g", "g"),
+            arguments("{"),
+            arguments("}")
+        ]
+    );
+    // Calls without arguments, or with some that never become whole, are told at the end.
+    let never_whole = [(0, "f", ""), (1, "g", "7"), (2, "h", "{"), (0, "", "")];
+    assert_eq!(
+        called(&calls(&never_whole).unwrap()),
+        told(&[("f", ""), ("g", "7"), ("h", "{")])
+    );
+}
+
+#[test]
+fn calls_that_wait_are_bounded() {
+    let long = format!("{{\"a\":\"{}\"}}", "x".repeat(600_000));
+    let fits = [
+        (0, "f", "{"),
+        (1, "g", &*long),
+        (0, "", "}"),
+        (2, "h", &*long),
+    ];
+    assert_eq!(called(&calls(&fits).unwrap()).len(), 3);
+    let too_much = [(0, "f", "{"), (1, "g", &*long), (2, "h", &*long)];
+    assert!(matches!(calls(&too_much), Err(Invalid::Shape(_))));
+    let many: Vec<(u64, &str, &str)> = (0..5000).map(|index| (index, "f", "")).collect();
+    assert!(matches!(calls(&many), Err(Invalid::Shape(_))));
+}
+
 #[test]
 fn what_breaks_the_grammar_is_invalid() {
     let first = piece(json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}));

@@ -82,7 +82,7 @@ impl Writer {
             Event::Usage(usage) => self.usage = *usage,
             Event::Finish { reason, .. } => self.finish(*reason, out),
             Event::End => self.end(out),
-            Event::Failed(_) | Event::Ping => {}
+            Event::Failed(_) | Event::Ping | Event::Media => {}
         }
     }
 

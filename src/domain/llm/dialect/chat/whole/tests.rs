@@ -252,7 +252,7 @@ fn servers_say_things_in_their_own_way() {
         // arguments as an object, absent, null; no id; the form before tool calls
         (
             json!({"tool_calls": [{"id": "a", "function": {"name": "f", "arguments": {"n": -1, "l": [1.5, true, null]}}}]}),
-            vec![f("a", "{\"l\":[1.5,true,null],\"n\":-1}")],
+            vec![f("a", "{\"n\":-1,\"l\":[1.5,true,null]}")],
         ),
         (
             json!({"tool_calls": [{"id": "a", "function": {"name": "f"}}]}),

@@ -186,6 +186,7 @@ fn block(part: &Part, lost: &mut Lost) -> Option<Value> {
             Some(marked(Value::Object(fields), *cache))
         }
         Part::Reasoning(thought) => thinking(thought, lost),
+        Part::Media => None,
     }
 }
 

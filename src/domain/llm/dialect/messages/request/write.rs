@@ -192,7 +192,7 @@ fn sampling(
             if refuses || temperature_written || (thinks && top_p < 0.95) {
                 lost.push(lost::TOP_P);
             } else {
-                body.remove("temperature");
+                body.shift_remove("temperature");
                 body.insert("top_p".into(), top_p.into());
             }
         }

@@ -137,7 +137,7 @@ impl Writer {
             Event::End => self.end(out),
             Event::Ping => out.push(frame("ping", r#"{"type":"ping"}"#.to_owned())),
             // The app writes the error.
-            Event::Failed(_) | Event::Start { .. } | Event::Usage(_) => {}
+            Event::Failed(_) | Event::Start { .. } | Event::Usage(_) | Event::Media => {}
         }
     }
 

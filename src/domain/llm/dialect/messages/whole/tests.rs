@@ -237,7 +237,7 @@ fn blocks_of_server_tools_and_of_unknown_types_are_left_out() {
         ..Thought::default()
     });
     assert_eq!(whole.parts, [Part::text("Hi"), sealed]);
-    assert_eq!(whole.finish, Some(Finish::Stop));
+    assert_eq!(whole.finish, Some(Finish::Pause));
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn every_stop_reason_is_read() {
     for (word, finish) in [
         ("end_turn", Finish::Stop),
         ("stop_sequence", Finish::Stop),
-        ("pause_turn", Finish::Stop),
+        ("pause_turn", Finish::Pause),
         ("max_tokens", Finish::Length),
         ("model_context_window_exceeded", Finish::Length),
         ("tool_use", Finish::Tool),

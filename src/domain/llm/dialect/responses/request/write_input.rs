@@ -26,8 +26,8 @@ pub(super) fn write(
         sealed: false,
     };
     match conversation.system.as_slice() {
-        // One text is what every server understands as `instructions`.
-        [Part::Text { text, .. }] => {
+        // One text is what every server understands as `instructions`; alone they are no input.
+        [Part::Text { text, .. }] if !conversation.turns.is_empty() => {
             body.insert("instructions".into(), text.as_str().into());
         }
         parts => input.turn(Role::System, parts),
@@ -124,7 +124,7 @@ impl Input<'_> {
                 Some(json!({"type": "input_image", "image_url": &*url(source), "detail": detail}))
             }
             Part::File { source, name, .. } => Some(file(source, name.as_deref())),
-            Part::ToolCall(_) | Part::ToolResult { .. } | Part::Reasoning(_) => None,
+            Part::ToolCall(_) | Part::ToolResult { .. } | Part::Reasoning(_) | Part::Media => None,
         }
     }
 

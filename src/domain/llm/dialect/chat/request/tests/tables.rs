@@ -388,7 +388,7 @@ fn what_has_no_place_is_reported_with_its_path() {
             "safety_identifier",
         ),
         (
-            json!({"stream_options": {"include_usage": true}}),
+            json!({"stream_options": {"include_obfuscation": false}}),
             Hint,
             "stream_options",
         ),

@@ -16,7 +16,7 @@ fn nulls_empty_values_and_defaults_are_not_said() {
         "tools": [], "functions": null, "tool_choice": null, "parallel_tool_calls": true, "response_format": {"type": "text"},
         "max_tokens": null, "temperature": null, "top_k": -1, "stop": [], "seed": null, "n": 1, "logprobs": false, "top_logprobs": 0,
         "logit_bias": {}, "modalities": ["text"], "metadata": {}, "verbosity": "medium", "reasoning_effort": null, "reasoning": {},
-        "user": null, "stream": false, "stream_options": null, "whatever": null, "others": [],
+        "user": null, "stream": false, "stream_options": {"include_usage": true}, "whatever": null, "others": [],
     });
     assert_eq!(
         read(&with(more)).unwrap(),

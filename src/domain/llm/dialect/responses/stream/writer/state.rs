@@ -87,7 +87,7 @@ impl State {
             Event::Finish { reason, .. } => self.finish = Some(*reason),
             Event::End => self.end(out),
             // The app writes the error; the dialect has no sign of life.
-            Event::Failed(_) | Event::Ping => {}
+            Event::Failed(_) | Event::Ping | Event::Media => {}
         }
     }
 
@@ -110,7 +110,7 @@ impl State {
     }
 
     fn end(&mut self, out: &mut Vec<Frame>) {
-        let cut = matches!(self.finish, None | Some(Finish::Length | Finish::Filter));
+        let cut = !matches!(self.finish, Some(Finish::Stop | Finish::Tool));
         self.finish_item(if cut { "incomplete" } else { "completed" }, out);
         self.finish_forwarded(out);
         let response = self.answer();
