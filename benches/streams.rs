@@ -153,6 +153,7 @@ fn plan() -> Plan {
         gate: Gate::Closed,
         context_tokens: None,
         p95_first_token: None,
+        queues: false,
         prefill: false,
     };
     Plan {
