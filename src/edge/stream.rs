@@ -24,7 +24,7 @@ use crate::app::stored::{self, Ended, Stage};
 use crate::base::errors::{Code, Refusal};
 use crate::base::machine::Effects;
 use crate::base::time::Millis;
-use crate::domain::llm::stream::log::{Began, Head, Log, Status};
+use crate::domain::llm::stream::log::{Began, FLIGHT, Head, Log, Status};
 use crate::domain::telemetry::LogLine;
 
 /// The class `Stream`.
@@ -42,6 +42,8 @@ struct Answer {
     running: Cell<bool>,
     /// It is wanted no more.
     stop: Cell<bool>,
+    /// A call that callers share needs no rows: nobody comes back to it.
+    volatile: Cell<bool>,
     /// Clients that read now.
     readers: Cell<u32>,
     /// When rows were last written.
@@ -65,6 +67,7 @@ impl Stream {
             refused: RefCell::new(None),
             running: Cell::new(false),
             stop: Cell::new(false),
+            volatile: Cell::new(false),
             readers: Cell::new(0),
             flushed: Cell::new(Millis(0)),
             changes: Changes::default(),
@@ -78,6 +81,9 @@ impl Stream {
     pub async fn open(&self, command: String) -> Result<Array, JsValue> {
         let command: Command = serde_json::from_str(&command).map_err(|e| js_error(&e))?;
         let answer = Rc::clone(&self.0);
+        if let Command::Run(run) = &command {
+            answer.volatile.set(run.begin.owner == FLIGHT);
+        }
         answer.load()?;
         let foreign = |protocol| !answer.with(|log| log.speaks(protocol));
         let (told, body) = match command {
@@ -118,7 +124,7 @@ type Body = Option<JsValue>;
 impl Answer {
     fn load(&self) -> Result<(), JsValue> {
         let mut slot = self.log.borrow_mut();
-        if slot.is_none() {
+        if slot.is_none() && !self.volatile.get() {
             *slot = Some(Log::load(super::object::rows(&self.storage)?));
         }
         Ok(())
@@ -129,6 +135,9 @@ impl Answer {
     }
 
     fn persist(&self, effects: &Effects) -> Result<(), JsValue> {
+        if self.volatile.get() {
+            return Ok(());
+        }
         write_rows(&self.storage, effects)
     }
 
