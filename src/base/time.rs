@@ -45,6 +45,37 @@ impl Millis {
         self.0.div_ceil(1000)
     }
 
+    /// A time in UTC such as `2022-02-28T15:14:30.096Z` (RFC 3339), rounded down to seconds.
+    #[must_use]
+    pub fn from_rfc3339(text: &str) -> Option<Self> {
+        let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+        let number = |text: &str, length: usize| {
+            (text.len() == length && text.bytes().all(|b| b.is_ascii_digit()))
+                .then(|| text.parse::<u64>().ok())?
+        };
+        let mut date = date.split('-');
+        let year = number(date.next()?, 4).filter(|year| *year >= 1970)?;
+        let month = number(date.next()?, 2).filter(|month| (1..=12).contains(month))?;
+        let day = number(date.next()?, 2).filter(|day| (1..=31).contains(day))?;
+        let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
+        let mut clock = clock.split(':');
+        let hour = number(clock.next()?, 2).filter(|hour| *hour < 24)?;
+        let minute = number(clock.next()?, 2).filter(|minute| *minute < 60)?;
+        let second = number(clock.next()?, 2).filter(|second| *second <= 60)?;
+        if date.next().is_some()
+            || clock.next().is_some()
+            || number(fraction, fraction.len()).is_none()
+        {
+            return None;
+        }
+        let days = days_before(year, month)?.checked_add(day)?.checked_sub(1)?;
+        let hours = days.checked_mul(24)?.checked_add(hour)?;
+        let minutes = hours.checked_mul(60)?.checked_add(minute)?;
+        Some(Self::from_secs(
+            minutes.checked_mul(60)?.checked_add(second)?,
+        ))
+    }
+
     /// This point in time as RFC 3339 in UTC with millisecond precision, e.g. `2026-11-21T04:55:00.000Z`.
     #[must_use]
     pub fn rfc3339(self) -> String {
@@ -88,9 +119,28 @@ impl Millis {
     }
 }
 
+/// Days from 1970-01-01 to the first of a month.
+fn days_before(year: u64, month: u64) -> Option<u64> {
+    // Cumulative days of a common year.
+    const MONTHS: [u64; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+    let leap_days = |years: u64| {
+        (years / 4)
+            .saturating_sub(years / 100)
+            .saturating_add(years / 400)
+    };
+    let before = year.checked_sub(1)?;
+    let leap_year = leap_days(year) > leap_days(before);
+    year.checked_sub(1970)?
+        .checked_mul(365)?
+        // Leap days before 1970: 1969 / 4 - 1969 / 100 + 1969 / 400 = 492 - 19 + 4.
+        .checked_add(leap_days(before).checked_sub(477)?)?
+        .checked_add(*MONTHS.get(usize::try_from(month.checked_sub(1)?).ok()?)?)?
+        .checked_add(u64::from(leap_year && month > 2))
+}
+
 /// Days since 1970-01-01 to (year, month, day) in the proleptic Gregorian calendar
 /// (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`).
-fn civil_from_days(days: u64) -> (u64, u64, u64) {
+pub(crate) fn civil_from_days(days: u64) -> (u64, u64, u64) {
     // Shifted so that years start on 1 March; 719_468 days lie between 0000-03-01 and 1970-01-01.
     let z = days.saturating_add(719_468);
     let era = z / 146_097;
