@@ -336,3 +336,17 @@ fn an_answer_that_was_cut_is_incomplete_and_says_why() {
         assert_eq!(last["output"][0]["status"], status);
     }
 }
+
+#[test]
+fn an_item_that_was_done_in_forwarded_frames_keeps_its_status_when_the_answer_is_cut() {
+    let said = [start(), Event::Open(Block::Text), text("Hi"), Event::Close];
+    let mut forwarded = write_all(
+        &[&said[..], &[Event::Open(Block::Reasoning { id: None })]].concat(),
+        envelope(),
+    );
+    let done = |frame: &Frame| frame.data.contains("response.output_item.done");
+    forwarded.truncate(1 + forwarded.iter().position(done).unwrap());
+    let (mut writer, _) = followed(&forwarded);
+    writer.event(&Event::End, &mut forwarded);
+    assert_eq!(check(&forwarded).err(), None);
+}

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::state::State;
+use super::state::{ITEM_DONE, State};
+use crate::base::json;
 use crate::domain::llm::dialect::responses::wire::{Count, Item, Lenient, Text};
 use crate::domain::llm::normal::event::{Delta, Event, Frame};
 
@@ -17,6 +18,8 @@ pub(super) struct Forward {
     pub item: Option<ForwardedItem>,
     /// Events of the open item that are not to be sent again.
     pub told: Vec<String>,
+    /// The status with which the open item was done.
+    pub status: Option<String>,
 }
 
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl State {
     }
 
     pub fn follow(&mut self, data: &str) {
-        let Ok(seen) = serde_json::from_str::<Forwarded<'_>>(data) else {
+        let Ok(seen) = json::read::<Forwarded<'_>>(data) else {
             return;
         };
         self.forward.numbered = true;
@@ -57,26 +60,30 @@ impl State {
             self.adopt(response.id.get(), response.model.get());
             self.created = response.created_at.0.unwrap_or(self.created);
         }
-        let item = || {
-            seen.item
-                .and_then(|raw| serde_json::from_str(raw.get()).ok())
-        };
+        let item = || seen.item.and_then(|raw| json::read(raw.get()).ok());
         let index = seen.output_index.get();
         match seen.r#type.get() {
             "response.output_item.added" => {
                 self.finish_item("completed", &mut Vec::new());
                 self.next_index = self.next_index.max(index.saturating_add(1));
                 self.forward.told.clear();
+                self.forward.status = None;
                 self.forward.item = item().map(|object| ForwardedItem { index, object });
             }
             // An item that has no block: what a tool of the provider did, or thinking without words.
-            "response.output_item.done"
+            ITEM_DONE
                 if !seen.item.is_some_and(has_blocks)
                     && self.forward.item.take_if(|f| f.index == index).is_some() =>
             {
                 self.output.extend(item());
             }
-            name if is_structure(name) => self.forward.told.push(name.to_owned()),
+            name if is_structure(name) => {
+                if name == ITEM_DONE {
+                    let status = |item: Value| Some(item.get("status")?.as_str()?.to_owned());
+                    self.forward.status = item().and_then(status);
+                }
+                self.forward.told.push(name.to_owned());
+            }
             _ => {}
         }
         if let Some(number) = seen.sequence_number.0 {
@@ -113,7 +120,7 @@ struct ForwardedResponse<'a> {
 /// Does reading this item give anything?
 fn has_blocks(item: &RawValue) -> bool {
     let mut parts = Vec::new();
-    serde_json::from_str::<Item<'_>>(item.get())
+    json::read::<Item<'_>>(item.get())
         .is_ok_and(|item| item.into_parts(&mut parts).is_ok() && !parts.is_empty())
 }
 

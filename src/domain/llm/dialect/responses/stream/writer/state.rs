@@ -35,7 +35,7 @@ pub(super) struct State {
     finish: Option<Finish>,
 }
 
-const ITEM_DONE: &str = "response.output_item.done";
+pub(super) const ITEM_DONE: &str = "response.output_item.done";
 
 /// The event that comes by far the most often.
 #[derive(Serialize)]
@@ -233,6 +233,7 @@ impl State {
         }
         self.finish_forwarded(out);
         self.forward.told.clear();
+        self.forward.status = None;
         let index = self.next_index;
         self.next_index = index.saturating_add(1);
         let id = match wanted {
@@ -282,7 +283,9 @@ impl State {
             }
         }
         let Some(item) = &self.item else { return };
-        let done = item.object(status);
+        // What forwarded frames have said of it stands.
+        let said = self.forward.status.take();
+        let done = item.object(said.as_deref().unwrap_or(status));
         let fields = json!({"item": done});
         self.push_of_item(ITEM_DONE, fields, out);
         self.output.push(done);
