@@ -10,10 +10,12 @@
 //! 6. `llm`: model calls: requests, plans, answers, streams, and what providers' errors mean.
 //! 7. `cache`: canonical request → cache key; what may be kept, and the stored format.
 //! 8. `documents`: manifests, ownership, quotas, multipart, content types, ranges.
-//! 9. `page`: safe HTML for the few pages that the Worker makes itself.
-//! 10. `telemetry`: the log line and trace context.
+//! 9. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
+//! 10. `page`: safe HTML for the few pages that the Worker makes itself.
+//! 11. `telemetry`: the log line and trace context.
 
 pub mod answer;
+pub mod audit;
 pub mod cache;
 pub mod documents;
 pub mod identity;
