@@ -11,14 +11,16 @@
 //! 7. `cache`: canonical request → cache key; what may be kept, and the stored format.
 //! 8. `documents`: manifests, ownership, quotas, multipart, content types, ranges.
 //! 9. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
-//! 10. `page`: safe HTML for the few pages that the Worker makes itself.
-//! 11. `telemetry`: the log line and trace context.
+//! 10. `keyring`: key versions, their rotation, and what they wrap.
+//! 11. `page`: safe HTML for the few pages that the Worker makes itself.
+//! 12. `telemetry`: the log line and trace context.
 
 pub mod answer;
 pub mod audit;
 pub mod cache;
 pub mod documents;
 pub mod identity;
+pub mod keyring;
 pub mod limits;
 pub mod llm;
 pub mod page;
