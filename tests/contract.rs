@@ -134,7 +134,12 @@ fn the_worker_wakes_for_its_own_paths_alone() {
         .iter()
         .map(|p| p.as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(patterns, ["/v1/*", "/ask", "/healthz", "/readyz"]);
+    assert_eq!(
+        patterns,
+        [
+            "/v1/*", "/api/*", "/admin", "/admin/*", "/ask", "/healthz", "/readyz"
+        ]
+    );
 }
 
 #[test]

@@ -129,6 +129,7 @@ impl Object {
             client: format!("192.0.2.{client}"),
             policy: *policy,
             cost,
+            watch: None,
         };
         self.limiter.apply(Millis(now), command)
     }
@@ -165,7 +166,7 @@ impl Object {
     /// What the client's own windows have left.
     fn look(&mut self, now: u64, client: u8, policy: &Policy) -> Vec<LimitStatus> {
         match self.ask(now, client, policy, 0) {
-            Reply::Admitted { limits } => limits,
+            Reply::Admitted { limits, .. } => limits,
             other => panic!("a look was refused: {other:?}"),
         }
     }
@@ -310,7 +311,7 @@ fn the_limiter_admits_exactly_what_all_windows_admit_and_waits_are_exact() {
             }
             let refusing = oracle.refusing(now, client, &policy, cost);
             match object.ask(now, client, &policy, cost) {
-                Reply::Admitted { limits } => {
+                Reply::Admitted { limits, .. } => {
                     prop_assert!(refusing.is_empty(), "{refusing:?} should refuse");
                     oracle.spend(now, client, cost);
                     prop_assert_eq!(limits.len(), 2);
@@ -334,6 +335,7 @@ fn the_limiter_admits_exactly_what_all_windows_admit_and_waits_are_exact() {
                         !violated.is_empty() && violated.iter().all(|name| refusing.contains(name))
                     );
                 }
+                other => prop_assert!(false, "nobody is held: {other:?}"),
             }
         }
         Ok(())
@@ -501,6 +503,7 @@ fn no_clock_no_restart_and_no_damage_grants_anything_or_makes_a_wait_longer_than
                     }
                 }
                 Reply::TooCostly { .. } => {}
+                other => prop_assert!(false, "nobody is held: {other:?}"),
             }
         }
         Ok(())
@@ -540,7 +543,7 @@ fn an_approximate_log_never_exceeds_its_quota_and_refills_at_most_a_granule_late
                         earlier < now || !oracle.refusing(earlier, 0, &policy, cost).is_empty()
                     );
                 }
-                Reply::TooCostly { .. } => prop_assert!(false, "no cost here is above the quota"),
+                other => prop_assert!(false, "no cost here is above the quota: {other:?}"),
             }
         }
         Ok(())

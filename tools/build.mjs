@@ -34,7 +34,7 @@ export async function buildSite() {
 
 export async function buildWorker(profile) {
   const inputs = [
-    ...filesBelow("src"),
+    ...filesBelow("src", "tools/worker"),
     ...["build.rs", "gatehouse.toml", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml"].map((f) => at(f)),
   ].filter((f) => !f.endsWith("entry.js"));
   await once("worker", digestOf(inputs, profile), [at("build", "index.js"), at("build", "index_bg.wasm")], async () => {
@@ -45,11 +45,12 @@ export async function buildWorker(profile) {
   });
 }
 
-/** The bundle names the module of helpers once for each function that comes from it, which bundlers warn about. */
+/** The bundle names a module of helpers once for each function that comes from it, which bundlers warn about. */
 function dropRepeatedImports() {
   const file = at("build", "index.js");
-  const text = readFileSync(file, "utf8");
-  writeFileSync(file, text.replace(/("\.\/snippets\/[^"]+": ?[\w$]+)(?:,\s*\1)+/g, "$1"));
+  const seen = new Set();
+  const once = (entry, named) => (seen.has(named) ? "" : (seen.add(named), entry));
+  writeFileSync(file, readFileSync(file, "utf8").replace(/,\s*("\.\/snippets\/[^"]+": ?[\w$]+)/g, once));
 }
 
 /**
@@ -64,7 +65,7 @@ function dropNames() {
 /** Runs worker-build and shows cargo's progress; what else it says is shown when it fails. */
 function workerBuild(profile) {
   return new Promise((resolve, reject) => {
-    const child = spawn("worker-build", [`--${profile}`], { cwd: at(), env: environment(), shell: windows });
+    const child = spawn("worker-build", [`--${profile}`, "--out-dir", at("build"), at("tools", "worker")], { cwd: at(), env: environment(), shell: windows });
     let output = "";
     const show = (data) => {
       output += data;

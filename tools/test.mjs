@@ -6,16 +6,16 @@ import { buildSite, buildWorker } from "./build.mjs";
 import { Stop, at, run, say } from "./lib.mjs";
 
 /** Ceiling for the wasm, gzipped: what a visitor of a cold isolate waits for, and far below the platform's 3 MB. */
-const WASM_CEILING_BYTES = 960 * 1024;
+const WASM_CEILING_BYTES = 1440 * 1024;
 
 const steps = {
   async style() {
     await run("cargo", ["fmt", "--all", "--check"]);
-    await run("cargo", ["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]);
+    await run("cargo", ["clippy", "--quiet", "--locked", "--workspace", "--all-features", "--all-targets", "--", "-D", "warnings"]);
     await run("cargo", ["clippy", "--quiet", "--locked", "--lib", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"]);
   },
   async host({ long }) {
-    await run("cargo", ["test", "--locked", "--workspace", "--quiet"], { env: long ? { GATEHOUSE_LONG: "1" } : {} });
+    await run("cargo", ["test", "--locked", "--workspace", "--all-features", "--quiet"], { env: long ? { GATEHOUSE_LONG: "1" } : {} });
   },
   async build() {
     await buildSite();

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::accounts::{Reserved, reserve};
 use super::drive::{Drive, RelayVerdict, Sink, Stopped, code_at, refusal_of_break, verdict};
 use super::gate::Caller;
 use super::health::Health;
@@ -14,10 +15,12 @@ use super::port::{Port, RelayDeadlines, RelayEnd};
 use super::render::{Form, Rendering, envelope, rendered, stream_head};
 use super::reply::{After, Body, Outcome, Reply};
 use crate::base::errors::{Code, Refusal, Spent};
+use crate::base::json;
 use crate::base::time::Millis;
 use crate::domain::answer::split_for_stream;
 use crate::domain::cache::{Entry, Kept};
 use crate::domain::llm::Protocol;
+use crate::domain::llm::bound::{self, bound};
 use crate::domain::llm::dialect;
 use crate::domain::llm::dialect::responses::echo::Echo;
 use crate::domain::llm::engine::{Deadlines, End, Plan, Retry};
@@ -30,7 +33,7 @@ use crate::domain::llm::render::error_event;
 use crate::domain::llm::stream::delivery::{Delivery, Options, full_id};
 use crate::domain::llm::stream::inlet::Inlet;
 use crate::domain::settings::Settings;
-use crate::domain::settings::config::Alias;
+use crate::domain::settings::config::{Alias, LimitClass};
 
 /// What a caller wants of a call beyond the request itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -46,6 +49,9 @@ pub struct Wishes {
     /// Everything within that many milliseconds, where that is sooner than the alias says.
     pub total_ms: Option<u64>,
 }
+
+/// How long after a call's last deadline its reservation stays open: room for a slow settlement.
+pub const SETTLE_WITHIN: Millis = Millis::from_secs(60);
 
 /// One chat call: all that outlives the request.
 pub struct Call<P: Port> {
@@ -86,6 +92,8 @@ pub enum Begun<P: Port> {
     Committed(Box<Drive<P>>),
     /// None can: the refusal, and the settled books.
     Failed(Refusal, Box<Drive<P>>),
+    /// Nobody was asked: the call would cost more than there is.
+    Refused(Refusal),
 }
 
 impl<P: Port> Call<P> {
@@ -153,7 +161,10 @@ impl<P: Port> Call<P> {
 
     /// Drives the chain until an answer can be delivered, or none can, or `stopped` says that none is wanted.
     pub async fn begin(&self, inspected: bool, stopped: Option<Stopped>) -> Begun<P> {
-        let mut drive = Box::new(self.drive(inspected).await);
+        let mut drive = match self.drive(inspected).await {
+            Ok(drive) => Box::new(drive),
+            Err(refusal) => return Begun::Refused(refusal),
+        };
         if self.form.stream {
             drive.until_committed(stopped).await;
         } else {
@@ -170,9 +181,10 @@ impl<P: Port> Call<P> {
         }
     }
 
-    async fn drive(&self, inspected: bool) -> Drive<P> {
+    async fn drive(&self, inspected: bool) -> Result<Drive<P>, Refusal> {
         let settings = self.port.settings();
         let config = settings.alias(&self.alias).map(|alias| &alias.config);
+        let reserved = self.reserve(config).await?;
         let health = Health::consult(&self.port, &self.candidates, config, &self.caller).await;
         let rescue = config.is_some_and(|alias| alias.rescue) && self.form.stream;
         let path = path(self, inspected, rescue);
@@ -207,7 +219,35 @@ impl<P: Port> Call<P> {
             rescue,
             hedge: config.is_some_and(|alias| alias.hedge) && self.candidates.len() > 1,
         };
-        Drive::begin(&self.port, job, plan, health, delivery)
+        Ok(Drive::begin(
+            &self.port, job, plan, health, delivery, reserved,
+        ))
+    }
+
+    /// Reserves the most that the call can take, in every account that it concerns.
+    async fn reserve(&self, config: Option<&Alias>) -> Result<Reserved, Refusal> {
+        let settings = self.port.settings();
+        let attempts = retry(settings, config).attempts;
+        let rescue = config.is_some_and(|alias| alias.rescue) && self.form.stream;
+        let most = || {
+            bound(
+                &settings.config.prices,
+                &self.candidates,
+                bound::Call::Chat { rescue },
+                attempts,
+                self.port.now(),
+            )
+        };
+        let total = deadlines(settings, config, &self.wishes, self.form.stream).total;
+        reserve(
+            &self.port,
+            &self.caller.payer,
+            &self.alias,
+            LimitClass::Chat,
+            most,
+            total.plus(SETTLE_WITHIN),
+        )
+        .await
     }
 
     /// What the response repeats of its request: whatever it was to be, only a numbered answer is stored.
@@ -226,6 +266,7 @@ impl<P: Port> Call<P> {
     /// What is known before anything was delivered; what comes later ends the stream with an error event.
     pub async fn ask(self) -> Result<Reply<P>, Refusal> {
         match self.begin(false, None).await {
+            Begun::Refused(refusal) => Err(refusal),
             Begun::Failed(refusal, drive) => Err(refused(refusal, drive).await),
             Begun::Committed(drive) if !self.form.stream => self.whole(drive),
             Begun::Committed(drive) if drive.job.native => Ok(self.relay(drive)),
@@ -269,9 +310,7 @@ impl<P: Port> Call<P> {
                 Some(written)
             }
             // Another id, and where it is stored; or instructions that are nobody's business.
-            _ if self.wishes.numbered || self.instructed => {
-                serde_json::from_slice(&body.bytes).ok()
-            }
+            _ if self.wishes.numbered || self.instructed => json::read_bytes(&body.bytes).ok(),
             _ => None,
         };
         let bytes = match written {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::attempt::bytes_to_tokens;
 use super::body::json_body;
 use super::call::{Call, Wishes};
-use super::gate::{Caller, admit};
+use super::gate::{Caller, admit, may_call};
 use super::kept::Slot;
 use super::port::{ByteSource, Port};
 use super::render::{Form, Rendering, new_id, rendered};
@@ -15,7 +15,7 @@ use super::similar;
 use super::stored::{self, Place};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::answer::{self, Lang};
-use crate::domain::cache::{self, Partition};
+use crate::domain::cache;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::health::local::LocalGate;
 use crate::domain::llm::message::{Answer, Finish, Usage};
@@ -70,9 +70,10 @@ pub async fn answer_chat<P: Port>(
     // 3
     let settings = port.settings();
     let alias = find_alias(settings, &request.alias)?;
+    may_call(port, caller, &alias.config)?;
     let plan = planned(port, alias, request, head.prefer.as_deref())?;
     // 4
-    let limits = admit(port, caller, LimitClass::Chat).await?;
+    let limits = admit(port, caller, Some(&request.alias), LimitClass::Chat).await?;
     let wishes = wishes(port, head);
     let place = stored::place(settings, caller, head, plan.alias, request, || {
         wishes.id.clone()
@@ -90,7 +91,7 @@ pub async fn answer_chat<P: Port>(
             call.choice = plan.choice;
             call.saved = plan.saved;
             call.wishes = wishes;
-            call.slot = slot(settings, head, plan.alias, request);
+            call.slot = slot(settings, caller, head, plan.alias, request);
             // 5
             match place {
                 Some(place) => in_its_place(call, head, plan.alias, request, Some(place)).await,
@@ -345,9 +346,15 @@ const fn form_of(request: &ChatRequest) -> Form {
     }
 }
 
-/// Where the answer is kept, if alias, request and caller allow it. Visitors reach public aliases only, and those
-/// share their answers.
-fn slot(settings: &Settings, head: &Head, alias: &Alias, request: &ChatRequest) -> Option<Slot> {
+/// Where the answer is kept, if alias, request and caller allow it. Callers of a public alias share its answers; of any
+/// other, each key has its own.
+fn slot(
+    settings: &Settings,
+    caller: &Caller,
+    head: &Head,
+    alias: &Alias,
+    request: &ChatRequest,
+) -> Option<Slot> {
     let secret = &settings.keys.as_ref()?.cache;
     if !cache::cacheable(alias.cache, request) {
         return None;
@@ -355,7 +362,7 @@ fn slot(settings: &Settings, head: &Head, alias: &Alias, request: &ChatRequest) 
     let stale = alias.last_resort.contains(&LastResort::Stale);
     Slot::new(settings, head, stale, || {
         // What is preferred decides who answers.
-        let alias = match &head.prefer {
+        let named = match &head.prefer {
             Some(prefer) => format!("{}\n{prefer}", request.alias),
             None => request.alias.clone(),
         };
@@ -363,8 +370,8 @@ fn slot(settings: &Settings, head: &Head, alias: &Alias, request: &ChatRequest) 
             secret,
             cache::chat_endpoint(request.protocol),
             &settings.digest,
-            &alias,
-            Partition::Shared,
+            &named,
+            stored::shared_with(caller, alias),
             &request.body,
         )
     })

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::body::json_body;
-use super::gate::{Caller, admit};
+use super::gate::{Caller, admit, may_call};
 use super::port::{ByteSource, Port};
 use super::reply::Reply;
 use super::request::Head;
@@ -32,7 +32,8 @@ pub async fn count_tokens<P: Port, B: ByteSource>(
     if alias.config.serves != Serves::Chat {
         return Err(Refusal::new(Code::EndpointNotCarried).param("model"));
     }
-    let limits = admit(port, caller, LimitClass::Read).await?;
+    may_call(port, caller, &alias.config)?;
+    let limits = admit(port, caller, Some(&request.alias), LimitClass::Read).await?;
     let conversation = request.conversation()?;
     let own = alias.config.system.as_deref().map_or(0, tokens::text);
     let counted = tokens::conversation(conversation).saturating_add(own);

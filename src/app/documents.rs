@@ -10,7 +10,12 @@ mod upload;
 pub use sweep::{Swept, sweep};
 pub use upload::{create, create_in_segments};
 
+use std::borrow::Cow;
+
+use serde_json::Value;
+
 use super::gate::Caller;
+use super::objects::ask;
 use super::port::{BlobPart, Class, Port, PortFault, call, storage_refusal};
 use super::reply::{Body, Reply};
 use super::request::Head;
@@ -57,9 +62,9 @@ pub async fn list<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Rep
     };
 
     // 3
-    let (documents, has_more) = match visitor_id(caller) {
+    let (documents, has_more) = match owner_of(caller) {
         None => (Vec::new(), false),
-        Some(id) => match ask_owner(port, id, &page.command).await {
+        Some(id) => match ask_owner(port, &id, &page.command).await {
             Ok(owner::Reply::Page {
                 documents,
                 has_more,
@@ -172,25 +177,25 @@ pub async fn delete<P: Port>(
 ) -> Result<Reply<P>, Refusal> {
     // 1
     own_site(head)?;
-    let owner = visitor_id(caller)
+    let owner = owner_of(caller)
         .filter(|_| is_document_id(id))
         .ok_or_else(not_found)?;
 
     // 2
-    register(port, owner, port.now())
+    register(port, &owner, port.now())
         .await
         .map_err(|fault| storage_refusal(&fault))?;
 
     // 3
     let command = owner::Command::Delete { id: id.to_owned() };
-    let purges = match ask_owner(port, owner, &command).await {
+    let purges = match ask_owner(port, &owner, &command).await {
         Ok(owner::Reply::Purge { purges, .. }) => purges,
         other => return Err(unexpected(other)),
     };
 
     // 4
     let mut reply = Reply::json(200, wire::deleted(id, shape(head)));
-    if let Err(fault) = purge(port, owner, &purges).await {
+    if let Err(fault) = purge(port, &owner, &purges).await {
         reply.outcome.cause = Some(format!("left to the sweep: {}", fault.0));
     }
     Ok(reply)
@@ -215,10 +220,85 @@ fn shape(head: &Head) -> Shape {
     }
 }
 
-fn visitor_id(caller: &Caller) -> Option<&str> {
+/// Whose documents a caller's are.
+fn owner_of(caller: &Caller) -> Option<Cow<'_, str>> {
     match &caller.principal {
-        Principal::Visitor { id, .. } => Some(id),
+        Principal::Visitor { id, .. } => Some(Cow::Borrowed(id)),
+        Principal::Key(view) => Some(Cow::Owned(owner_of_key(&view.id))),
         Principal::Anonymous => None,
+    }
+}
+
+/// A key's documents are its own.
+fn owner_of_key(id: &str) -> String {
+    ["key_", id].concat()
+}
+
+/// Everything that is told of a caller's documents, for an export.
+///
+/// # Errors
+/// `storage_unavailable`
+pub async fn exported<P: Port>(port: &P, caller: &Caller) -> Result<Value, Refusal> {
+    let Some(owner) = owner_of(caller) else {
+        return Ok(Value::Array(Vec::new()));
+    };
+    let documents = all_of(port, &owner).await?;
+    let told = documents
+        .iter()
+        .filter_map(|document| crate::base::json::read(&wire::file(document, Shape::OpenAi)).ok());
+    Ok(Value::Array(told.collect()))
+}
+
+/// Deletes every document of an owner, blobs included. May be repeated.
+///
+/// # Errors
+/// `storage_unavailable`; the sweep removes what is left of those that are gone.
+pub async fn forget<P: Port>(port: &P, owner: &str) -> Result<usize, Refusal> {
+    let documents = all_of(port, owner).await?;
+    if documents.is_empty() {
+        return Ok(0);
+    }
+    register(port, owner, port.now())
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
+    for document in &documents {
+        let command = owner::Command::Delete {
+            id: document.id.clone(),
+        };
+        match ask_owner(port, owner, &command).await {
+            Ok(owner::Reply::Purge { purges, .. }) => purge(port, owner, &purges)
+                .await
+                .map_err(|fault| storage_refusal(&fault))?,
+            // Somebody else deleted it meanwhile.
+            Ok(owner::Reply::NotFound) => {}
+            other => return Err(unexpected(other)),
+        }
+    }
+    Ok(documents.len())
+}
+
+async fn all_of<P: Port>(port: &P, owner: &str) -> Result<Vec<Document>, Refusal> {
+    let mut all: Vec<Document> = Vec::new();
+    loop {
+        let command = owner::Command::List {
+            after: all.last().map(|document| document.id.clone()),
+            limit: OPENAI_PAGE,
+            order: Order::Ascending,
+            purpose: None,
+        };
+        match ask_owner(port, owner, &command).await {
+            Ok(owner::Reply::Page {
+                documents,
+                has_more,
+            }) => {
+                let more = has_more && !documents.is_empty();
+                all.extend(documents);
+                if !more {
+                    return Ok(all);
+                }
+            }
+            other => return Err(unexpected(other)),
+        }
     }
 }
 
@@ -228,11 +308,11 @@ fn not_found() -> Refusal {
 }
 
 async fn find<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Document, Refusal> {
-    let owner = visitor_id(caller)
+    let owner = owner_of(caller)
         .filter(|_| is_document_id(id))
         .ok_or_else(not_found)?;
     let command = owner::Command::Get { id: id.to_owned() };
-    match ask_owner(port, owner, &command).await {
+    match ask_owner(port, &owner, &command).await {
         Ok(owner::Reply::Found { document }) => Ok(document),
         other => Err(unexpected(other)),
     }
@@ -388,7 +468,7 @@ async fn register(port: &impl Port, owner: &str, due: Millis) -> Result<(), Port
         due,
         mark: hex(&port.random::<ID_BYTES>()),
     };
-    call::<Directory>(port, Class::Directory, DOCUMENT_OWNERS, &command)
+    ask::<Directory>(port, Class::Directory, DOCUMENT_OWNERS, command)
         .await
         .map(drop)
 }
@@ -422,12 +502,7 @@ async fn purge(port: &impl Port, owner: &str, purges: &[Purge]) -> Result<(), Po
 }
 
 async fn release(port: &impl Port, ledger: &str, ids: Vec<String>) -> Result<(), PortFault> {
-    call::<Ledger>(
-        port,
-        Class::Ledger,
-        ledger,
-        &quota::Command::Release { ids },
-    )
-    .await
-    .map(drop)
+    ask::<Ledger>(port, Class::Ledger, ledger, quota::Command::Release { ids })
+        .await
+        .map(drop)
 }

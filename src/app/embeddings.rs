@@ -2,7 +2,7 @@
 
 use super::attempt::bytes_to_tokens;
 use super::body::json_body;
-use super::gate::{Caller, admit};
+use super::gate::{Caller, admit, may_call};
 use super::kept::{Slot, word};
 use super::media::wishes;
 use super::port::{ByteSource, Port};
@@ -11,12 +11,12 @@ use super::reply::{Outcome, Reply};
 use super::request::Head;
 use super::stored;
 use crate::base::errors::Refusal;
-use crate::domain::cache::{self, Kept, Partition};
+use crate::domain::cache::{self, Kept};
 use crate::domain::llm::plan::{check_embeddings, find_alias};
 use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::{EmbeddingsRequest, embeddings_request};
 use crate::domain::settings::Settings;
-use crate::domain::settings::config::{CachePolicy, LimitClass, Serves};
+use crate::domain::settings::config::{Alias, CachePolicy, LimitClass, Serves};
 
 /// Answers an embeddings call: read, plan, admit, look up, ask, keep.
 ///
@@ -31,8 +31,9 @@ pub async fn embeddings<P: Port, B: ByteSource>(
     let request = embeddings_request(json_body(port, head, body).await?)?;
     let settings = port.settings();
     let alias = find_alias(settings, &request.alias)?;
+    may_call(port, caller, &alias.config)?;
     check_embeddings(alias, &request)?;
-    let limits = admit(port, caller, LimitClass::Embeddings).await?;
+    let limits = admit(port, caller, Some(&request.alias), LimitClass::Embeddings).await?;
 
     let call = RawCall {
         alias: request.alias.clone(),
@@ -50,7 +51,7 @@ pub async fn embeddings<P: Port, B: ByteSource>(
         let reply = stored::ask_raw(port, caller, key, &call).await?;
         return Ok(reply.headers(limits));
     }
-    let slot = slot(settings, head, alias.config.cache, &request);
+    let slot = slot(settings, caller, head, &alias.config, &request);
     let entry = match &slot {
         Some(slot) => slot.look_up(port).await,
         None => None,
@@ -95,12 +96,13 @@ pub async fn embeddings<P: Port, B: ByteSource>(
 /// Embeddings are deterministic: only an alias that keeps nothing has no slot.
 fn slot(
     settings: &Settings,
+    caller: &Caller,
     head: &Head,
-    policy: CachePolicy,
+    alias: &Alias,
     request: &EmbeddingsRequest,
 ) -> Option<Slot> {
     let secret = &settings.keys.as_ref()?.cache;
-    if policy == CachePolicy::Never {
+    if alias.cache == CachePolicy::Never {
         return None;
     }
     Slot::new(settings, head, false, || {
@@ -110,7 +112,7 @@ fn slot(
             "embeddings",
             digest,
             &request.alias,
-            Partition::Shared,
+            stored::shared_with(caller, alias),
             &request.body,
         )
     })

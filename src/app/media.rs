@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::attempt::bytes_to_tokens;
 use super::body::{json_body, read_body};
 use super::call::Wishes;
-use super::gate::{Caller, admit};
+use super::gate::{Caller, admit, may_call};
 use super::port::{ByteSource, Port};
 use super::raw::{self, RawBody, RawCall};
 use super::reply::Reply;
@@ -78,6 +78,7 @@ async fn json_call<P: Port, B: ByteSource>(
     let input = fields.get("input").or_else(|| fields.get("prompt"));
     let input_bytes = input.map_or(0, |value| value.to_string().len() as u64);
     let alias = find_alias(port.settings(), &name)?;
+    may_call(port, caller, &alias.config)?;
     check_size(alias, input_bytes)?;
     if fields.get("stream").and_then(Value::as_bool) == Some(true) {
         return Err(streamed("stream"));
@@ -132,6 +133,7 @@ async fn form_call<P: Port, B: ByteSource>(
     let text_of = |name| form_field(&content_type, &bytes, name).and_then(text);
     let name = text(field.clone()).unwrap_or_default().to_owned();
     let alias = find_alias(port.settings(), &name)?;
+    may_call(port, caller, &alias.config)?;
     check_size(alias, text_of("prompt").map_or(0, str::len) as u64)?;
     if text_of("stream").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Err(streamed("stream"));
@@ -166,7 +168,7 @@ async fn answer<P: Port>(
     if alias.config.serves != call.serves {
         return Err(Refusal::new(Code::EndpointNotCarried).param("model"));
     }
-    let limits = admit(port, caller, LimitClass::Chat).await?;
+    let limits = admit(port, caller, Some(&call.alias), LimitClass::Chat).await?;
     let reply = match &head.idempotency_key {
         Some(key) => stored::ask_raw(port, caller, key, call).await?,
         None => raw::reply(raw::ask(port, caller, alias, call).await?),

@@ -1,7 +1,11 @@
 //! One file per story: asynchronous, straight-line, over one port trait.
 
+pub mod accounts;
+pub mod admin;
+pub mod alerts;
 pub mod ask;
 pub mod attempt;
+pub mod audit;
 pub mod body;
 pub mod call;
 pub mod chat;
@@ -11,11 +15,17 @@ pub mod drive;
 pub mod embeddings;
 pub mod gate;
 pub mod health;
+pub mod house;
 pub mod job;
 pub mod kept;
+pub mod keyring;
+pub mod known;
+pub mod me;
 pub mod media;
 pub mod models;
+pub mod objects;
 pub mod operations;
+pub mod outward;
 pub mod port;
 pub mod raw;
 pub mod record;
@@ -24,7 +34,12 @@ pub mod render;
 pub mod reply;
 pub mod request;
 pub mod responses;
+pub mod rules;
+pub mod schedule;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod serve;
+pub mod session;
 pub mod similar;
 pub mod standing;
 pub mod stored;

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
+use super::gate::{Caller, may_see};
 use super::port::Port;
 use super::reply::Reply;
 use super::request::Head;
@@ -28,13 +29,13 @@ const MAX_PAGE: usize = 1000;
 ///
 /// # Errors
 /// `invalid_parameter` for a page that cannot be.
-pub fn list<P: Port>(port: &P, head: &Head) -> Result<Reply<P>, Refusal> {
+pub fn list<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Reply<P>, Refusal> {
     let settings = port.settings();
     let anthropic = head.anthropic_version.is_some();
     let all: Vec<&ActiveAlias> = settings
         .aliases
         .iter()
-        .filter(|alias| alias.config.public && !alias.targets.is_empty())
+        .filter(|alias| may_see(port, caller, alias))
         .collect();
     let ids: Vec<&str> = all.iter().map(|alias| alias.config.name.as_str()).collect();
     let (range, has_more) = if anthropic {
@@ -95,11 +96,11 @@ fn page(ids: &[&str], head: &Head) -> Result<(Range<usize>, bool), Refusal> {
 ///
 /// # Errors
 /// `model_not_found`, also for an alias that is not public or not active.
-pub fn get<P: Port>(port: &P, head: &Head, id: &str) -> Result<Reply<P>, Refusal> {
+pub fn get<P: Port>(port: &P, caller: &Caller, head: &Head, id: &str) -> Result<Reply<P>, Refusal> {
     let settings = port.settings();
     let alias = settings
         .alias(id)
-        .filter(|alias| alias.config.public && !alias.targets.is_empty())
+        .filter(|alias| may_see(port, caller, alias))
         .ok_or_else(|| Refusal::new(Code::ModelNotFound).param("model"))?;
     let body = model(
         settings,

@@ -6,15 +6,19 @@ use std::rc::Rc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::known::Known;
 use crate::base::errors::{Code, Refusal};
+use crate::base::json;
 use crate::base::machine::Machine;
+use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::domain::answer::Index;
+pub use crate::domain::identity::signature::Algorithm;
 use crate::domain::llm::health::local::LocalView;
 use crate::domain::llm::stream::inlet::Inlet;
 use crate::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
-use crate::domain::settings::Settings;
 use crate::domain::settings::names;
+use crate::domain::settings::{Settings, SettingsFault};
 use crate::domain::telemetry::LogLine;
 
 /// The platform failed: a store or an object could not be reached or refused. The text is for the log.
@@ -34,9 +38,19 @@ pub enum Class {
     Directory,
     /// Health of one target.
     Target,
+    /// Key versions of one tenant.
+    Keyring,
+    /// A tenant's audit log.
+    AuditLog,
 }
 
 impl Class {
+    /// Is there one for all tenants? A provider is as healthy for one as for another.
+    #[must_use]
+    pub const fn is_shared(self) -> bool {
+        matches!(self, Self::Target)
+    }
+
     /// The binding.
     #[must_use]
     pub const fn binding(self) -> &'static str {
@@ -46,6 +60,8 @@ impl Class {
             Self::Owner => names::OWNER,
             Self::Directory => names::DIRECTORY,
             Self::Target => names::TARGET,
+            Self::Keyring => names::KEYRING,
+            Self::AuditLog => names::AUDIT_LOG,
         }
     }
 }
@@ -154,6 +170,25 @@ pub trait Port: Clone + 'static {
     /// The settings of this isolate.
     fn settings(&self) -> &Settings;
 
+    /// Whose objects and stores this port reaches. Every name that is given to it is put below `v1/<tenant>/`, so that
+    /// no story can reach another tenant's.
+    fn tenant(&self) -> &str;
+
+    /// The same with settings that know these keys of providers, as of that revision of the keyring; the isolate
+    /// remembers them for the tenant.
+    ///
+    /// # Errors
+    /// The configuration is not valid with them.
+    fn with_provider_keys(
+        &self,
+        revision: u64,
+        key: &dyn Fn(&str) -> Option<Secret<String>>,
+    ) -> Result<Self, SettingsFault>;
+
+    /// The same world for another tenant, or for what all of them share ([`names::GLOBAL`]).
+    #[must_use]
+    fn of_tenant(&self, tenant: &str) -> Self;
+
     /// The current time.
     fn now(&self) -> Millis;
 
@@ -179,11 +214,29 @@ pub trait Port: Clone + 'static {
     /// Writes a blob whole.
     async fn blob_put(&self, key: &str, bytes: Vec<u8>) -> Result<(), PortFault>;
 
+    /// Reads a blob whole; `None` when there is none.
+    async fn blob_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault>;
+
     /// Removes blobs; one that does not exist is no error.
     async fn blob_delete(&self, keys: &[String]) -> Result<(), PortFault>;
 
     /// A body made of pieces of blobs, in order, fetched as the client reads. `None` when a blob is missing at the start.
     async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Option<Self::Stream>, PortFault>;
+
+    /// Signs a message (Ed25519, RFC 8032).
+    async fn sign_ed25519(&self, seed: &[u8; 32], message: &[u8]) -> Result<[u8; 64], PortFault>;
+
+    /// The public key of a seed (Ed25519, RFC 8032).
+    async fn ed25519_public(&self, seed: &[u8; 32]) -> Result<[u8; 32], PortFault>;
+
+    /// Is the signature valid? A key or signature of a wrong form is not.
+    async fn verify(
+        &self,
+        algorithm: Algorithm,
+        public: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, PortFault>;
 
     /// Starts a request to a provider; nothing is waited for. Redirects are not followed. With `tee` the answer's body
     /// can be relayed natively later, whole, after some of it was read here.
@@ -244,6 +297,9 @@ pub trait Port: Clone + 'static {
         command: String,
     ) -> Result<StoredReply<Self::Stream>, PortFault>;
 
+    /// What this isolate remembers of the tenant.
+    fn known<T>(&self, step: impl FnOnce(&mut Known) -> T) -> T;
+
     /// This isolate's view of a target.
     fn view<T>(&self, target: &str, step: impl FnOnce(&mut LocalView) -> T) -> T;
 
@@ -280,7 +336,7 @@ fn to_json<T: Serialize>(value: &T) -> Result<String, PortFault> {
 }
 
 fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, PortFault> {
-    serde_json::from_str(text).map_err(|error| PortFault(error.to_string()))
+    json::read(text).map_err(|error| PortFault(error.to_string()))
 }
 
 /// A store that failed, as the caller sees it.

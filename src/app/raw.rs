@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::call::{Wishes, cost_headers, deadlines, refused, retry};
+use super::accounts::reserve;
+use super::call::{SETTLE_WITHIN, Wishes, cost_headers, deadlines, refused, retry};
 use super::drive::Drive;
 use super::gate::Caller;
 use super::health::Health;
@@ -14,13 +15,14 @@ use super::reply::{Outcome, Reply};
 use crate::base::digest::{base64url, from_base64url, hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::llm::Protocol;
+use crate::domain::llm::bound::{self, bound};
 use crate::domain::llm::engine::{End, Plan};
 use crate::domain::llm::normal::event::Envelope;
 use crate::domain::llm::plan::{Candidate, Payload, plan_raw};
 use crate::domain::llm::raw::Asked;
 use crate::domain::llm::stream::delivery::{Delivery, Options};
 use crate::domain::settings::ActiveAlias;
-use crate::domain::settings::config::Serves;
+use crate::domain::settings::config::{LimitClass, Serves};
 
 /// A call, and everything that it needs in another place.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -176,6 +178,29 @@ pub async fn ask<P: Port>(
     let wishes = &call.wishes;
     let settings = port.settings();
     let config = Some(&alias.config);
+    let most = || {
+        bound(
+            &settings.config.prices,
+            &candidates,
+            bound::Call::Raw(call.serves, &call.asked),
+            retry(settings, config).attempts,
+            port.now(),
+        )
+    };
+    let class = match call.serves {
+        Serves::Embeddings => LimitClass::Embeddings,
+        _ => LimitClass::Chat,
+    };
+    let total = deadlines(settings, config, wishes, false).total;
+    let reserved = reserve(
+        port,
+        &caller.payer,
+        &alias.config.name,
+        class,
+        most,
+        total.plus(SETTLE_WITHIN),
+    )
+    .await?;
     let health = Health::consult(port, &candidates, config, caller).await;
     let plan = Plan {
         targets: health.targets(&candidates),
@@ -198,7 +223,14 @@ pub async fn ask<P: Port>(
         max_bytes: None,
         keep: false,
     };
-    let mut drive = Box::new(Drive::begin(port, job, plan, health, nothing(port)));
+    let mut drive = Box::new(Drive::begin(
+        port,
+        job,
+        plan,
+        health,
+        nothing(port),
+        reserved,
+    ));
     drive.until_over(None).await;
     if let Some(End::Failed {
         failure,

@@ -1,7 +1,7 @@
 //! A request as the stories see it: method, path, the headers that matter, and the body still on its way.
 
 use crate::base::time::Millis;
-use crate::domain::identity::Credentials;
+use crate::domain::identity::{Credentials, signature};
 use crate::domain::route::Dialect;
 
 /// The head of a request. Only these headers are ever read.
@@ -19,6 +19,20 @@ pub struct Head {
     pub address: Option<String>,
     /// The country that Cloudflare found (`cf-ipcountry`).
     pub country: Option<String>,
+    /// The autonomous system that the request came from, where Cloudflare tells it.
+    pub asn: Option<u32>,
+    /// `user-agent`
+    pub user_agent: Option<String>,
+    /// `accept`
+    pub accept: Option<String>,
+    /// `signature` (RFC 9421)
+    pub signature: Option<String>,
+    /// `signature-input` (RFC 9421)
+    pub signature_input: Option<String>,
+    /// `date`
+    pub date: Option<String>,
+    /// `content-digest` (RFC 9530)
+    pub content_digest: Option<String>,
     /// `authorization`
     pub authorization: Option<String>,
     /// `x-api-key`
@@ -83,7 +97,17 @@ impl Head {
             authorization: self.authorization.as_deref(),
             api_key: self.api_key.as_deref(),
             cookie: self.cookie.as_deref(),
+            signed: self.is_signed(),
+            https: self.https(),
         }
+    }
+
+    /// Does it carry a signature for this house? Those with another tag, and those without one, are somebody else's.
+    #[must_use]
+    pub fn is_signed(&self) -> bool {
+        self.signature_input
+            .as_deref()
+            .is_some_and(signature::is_for_us)
     }
 
     /// The dialect in which to answer.

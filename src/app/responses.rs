@@ -11,6 +11,7 @@ use super::request::Head;
 use super::standing;
 use super::stored;
 use crate::base::errors::{Code, Refusal};
+use crate::base::json;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::request::{chat_request, invalid};
 use crate::domain::llm::stream::log::Status;
@@ -104,7 +105,7 @@ fn for_another_turn(item: Value) -> Option<Value> {
 
 /// The input of a request, of which more is kept.
 fn read_request(request: Option<&str>) -> Option<Value> {
-    let mut kept: Map<String, Value> = serde_json::from_str(request?).ok()?;
+    let mut kept: Map<String, Value> = json::read(request?).ok()?;
     kept.remove("input")
 }
 

@@ -1,17 +1,20 @@
 //! From a request to an answer: route, caller, story, and what stands on every answer.
 
 use super::gate::{self, Caller, origin_allowed};
-use super::port::{ByteSource, Port};
+use super::port::{BodyFault, ByteSource, Port, PortFault};
 use super::record::Record;
 use super::refuse::refuse;
 use super::reply::{Body, Reply};
 use super::request::Head;
+use super::rules::rules;
 use super::{
-    ask, chat, count, documents, embeddings, media, models, operations, responses, stored,
+    admin, ask, body, chat, count, documents, embeddings, house, me, media, models, operations,
+    responses, session, stored,
 };
 use crate::base::errors::{Code, Refusal};
 use crate::base::headers::{API_SECURITY_POLICY, CORS_EXPOSED_HEADERS, SECURITY_HEADERS};
 use crate::base::ids::{acceptable_request_id, prefixed};
+use crate::domain::identity::key_record::Stores;
 use crate::domain::llm::Protocol;
 use crate::domain::route::{Route, route};
 use crate::domain::settings::config::LimitClass;
@@ -24,15 +27,17 @@ const MAX_HEADER_BYTES: usize = 32_768;
 ///
 /// | # | step | refusal |
 /// |---|---|---|
-/// | 1 | request id and trace | – |
+/// | 1 | host → tenant, request id and trace | – |
 /// | 2 | method and path → [`Route`] | 404, 405, 431 |
 /// | 3 | preflight: answered here | – |
-/// | 4 | operator's lists, origin, credential → [`Caller`] | 401, 403 |
+/// | 4 | operator's lists, origin, credential, scopes → [`Caller`] | 401, 403 |
 /// | 5 | the route's story, which admits by itself once it knows what the request costs | any |
 /// | 6 | a refusal → the caller's dialect | – |
 /// | 7 | headers of every answer, log line | – |
 pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) -> Reply<P> {
     // 1
+    let port = port.of_tenant(port.settings().tenant_of(&head.own_origin));
+    let port = &port;
     let request_id = match &head.request_id {
         Some(given) if acceptable_request_id(given) => given.clone(),
         _ => prefixed("req", &port.random()),
@@ -50,16 +55,30 @@ pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) ->
         let route = route(&head.method, &head.path)?;
         label = route.label();
         match route {
-            Route::Preflight => return Ok(preflight(port, &head)),
+            Route::Preflight => {
+                // The origins of site keys; without the rules there are only the configured ones.
+                let _ = rules(port).await;
+                return Ok(preflight(port, &head));
+            }
             Route::Health => return Ok(operations::health()),
             Route::Ready => return Ok(operations::ready(port).await),
             _ => {}
         }
-        let caller = &*known.insert(
-            gate::caller(port, &head, &request_id)
-                .map_err(|refusal| on_documents(&route, refusal))?,
-        );
-        story(port, caller, &head, &mut body, route).await
+        let port = &house::current(port).await?;
+        if let Route::Admin(path) = &route {
+            return admin::api(port, &head, &mut body, path, &request_id).await;
+        }
+        if let Route::AdminPage(path) = &route {
+            return admin::page(port, &head, &mut body, path, &request_id).await;
+        }
+        let mut body = Gathered::Live(&mut body);
+        let caller = identified(port, &head, &mut body, &request_id)
+            .await
+            .map_err(|refusal| on_documents(&route, refusal))?;
+        let caller = &*known.insert(caller);
+        gate::may_reach(caller, label, stores_of(&route))?;
+        let reply = story(port, caller, &head, &mut body, route).await?;
+        Ok(session::renewed(port, caller, &head, reply).await)
     };
     let told = told.await;
 
@@ -83,6 +102,76 @@ pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) ->
     recorded(port, reply, record)
 }
 
+/// Who calls. A signed request is read whole before: the signature covers its body.
+async fn identified<P: Port, B: ByteSource>(
+    port: &P,
+    head: &Head,
+    body: &mut Gathered<'_, B>,
+    request_id: &str,
+) -> Result<Caller, Refusal> {
+    let caller = if head.is_signed() {
+        let cap = port.settings().config.server.max_form_bytes;
+        let bytes = body::read_body(head, body, cap).await?;
+        let caller = gate::signed_caller(port, head, request_id, &bytes).await;
+        *body = Gathered::Whole(Some(bytes));
+        caller
+    } else {
+        gate::caller(port, head, request_id).await
+    };
+    match caller {
+        Ok(caller) => Ok(caller),
+        Err(refusal) => match gate::stranger(port, head, request_id).await {
+            Ok(stranger) => Err(gate::failed(port, &stranger, refusal).await),
+            Err(_) => Err(refusal),
+        },
+    }
+}
+
+/// What a route does with what is stored.
+const fn stores_of(route: &Route) -> Stores {
+    match route {
+        Route::FilesList
+        | Route::FileGet(_)
+        | Route::FileContent(_)
+        | Route::AnswerGet(..)
+        | Route::InputItems(_) => Stores::Read,
+        Route::FilesCreate
+        | Route::FileDelete(_)
+        | Route::AnswerCancel(..)
+        | Route::AnswerDelete(..)
+        | Route::MeErase => Stores::Write,
+        _ => Stores::None,
+    }
+}
+
+/// A body that is still to come, or is there.
+enum Gathered<'b, B> {
+    Live(&'b mut B),
+    Whole(Option<Vec<u8>>),
+}
+
+impl<B: ByteSource> ByteSource for Gathered<'_, B> {
+    async fn next(&mut self) -> Option<Result<Vec<u8>, PortFault>> {
+        match self {
+            Self::Live(body) => body.next().await,
+            Self::Whole(bytes) => bytes.take().map(Ok),
+        }
+    }
+
+    async fn whole(&mut self, cap: u64) -> Result<Vec<u8>, BodyFault> {
+        match self {
+            Self::Live(body) => body.whole(cap).await,
+            Self::Whole(bytes) => {
+                let bytes = bytes.take().unwrap_or_default();
+                if bytes.len() as u64 > cap {
+                    return Err(BodyFault::TooLarge);
+                }
+                Ok(bytes)
+            }
+        }
+    }
+}
+
 /// The route's story.
 async fn story<P: Port, B: ByteSource>(
     port: &P,
@@ -102,63 +191,72 @@ async fn story<P: Port, B: ByteSource>(
             media::media(port, caller, head, body, path).await
         }
         Route::AnswerGet(protocol, id) => {
-            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             let reply = stored::get(port, caller, head, protocol, &id).await?;
             Ok(reply.headers(limits))
         }
         Route::AnswerCancel(protocol, id) => {
-            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             let reply = stored::cancel(port, caller, protocol, &id).await?;
             Ok(reply.headers(limits))
         }
         Route::AnswerDelete(protocol, id) => {
-            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             let reply = stored::delete(port, caller, protocol, &id).await?;
             Ok(reply.headers(limits))
         }
         Route::InputItems(id) => {
-            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             let reply = responses::input_items(port, caller, head, &id).await?;
             Ok(reply.headers(limits))
         }
         Route::Ask => ask::ask(port, caller, head, body).await,
         Route::Models => {
-            let limits = gate::admit(port, caller, LimitClass::Read).await?;
-            Ok(models::list(port, head)?.headers(limits))
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
+            Ok(models::list(port, caller, head)?.headers(limits))
         }
         Route::Model(id) => {
-            let limits = gate::admit(port, caller, LimitClass::Read).await?;
-            Ok(models::get(port, head, &id)?.headers(limits))
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
+            Ok(models::get(port, caller, head, &id)?.headers(limits))
         }
         Route::FilesList => {
-            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             Ok(documents::list(port, caller, head).await?.headers(limits))
         }
         Route::FileGet(id) => {
-            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             Ok(documents::get(port, caller, head, &id)
                 .await?
                 .headers(limits))
         }
         Route::FileContent(id) => {
-            let limits = gate::admit(port, caller, LimitClass::Read).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             Ok(documents::content(port, caller, head, &id)
                 .await?
                 .headers(limits))
         }
         Route::FilesCreate => {
-            let limits = gate::admit(port, caller, LimitClass::Upload).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
             Ok(documents::create(port, caller, head, body)
                 .await?
                 .headers(limits))
         }
         Route::FileDelete(id) => {
-            let limits = gate::admit(port, caller, LimitClass::Upload).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
             Ok(documents::delete(port, caller, head, &id)
                 .await?
                 .headers(limits))
         }
-        Route::Preflight | Route::Health | Route::Ready => Err(Refusal::new(Code::NotFound)),
+        Route::SessionCreate => session::create(port, caller, head, body).await,
+        Route::SessionTerms => session::terms(port, caller, head).await,
+        Route::SessionEnd => session::end(port, caller, head).await,
+        Route::Me => me::me(port, caller).await,
+        Route::MeUsage => me::usage(port, caller).await,
+        Route::MeExport => me::export(port, caller, head).await,
+        Route::MeErase => me::erase(port, caller, head).await,
+        Route::Preflight | Route::Health | Route::Ready | Route::Admin(_) | Route::AdminPage(_) => {
+            Err(Refusal::new(Code::NotFound))
+        }
     }
 }
 

@@ -12,7 +12,9 @@ use super::gate::Caller;
 use super::port::Port;
 use super::raw::{self, RawBody, RawCall};
 use super::reply::{Outcome, Reply};
-use crate::domain::cache::{self, Entry, Partition};
+use super::stored::shared_with;
+use crate::base::json;
+use crate::domain::cache::{self, Entry};
 use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::ChatRequest;
 use crate::domain::llm::similar::{Index, Quantised};
@@ -69,7 +71,7 @@ pub async fn question<P: Port>(
         endpoint,
         &settings.digest,
         &request.alias,
-        Partition::Shared,
+        shared_with(caller, alias),
         &context,
     );
     Some(Question {
@@ -106,7 +108,7 @@ fn vector(bytes: &[u8]) -> Option<Vec<f32>> {
     struct Item {
         embedding: Vec<f32>,
     }
-    let list: List = serde_json::from_slice(bytes).ok()?;
+    let list: List = json::read_bytes(bytes).ok()?;
     list.data.into_iter().next().map(|item| item.embedding)
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::digest::{Bytes32, hex, hmac_sha256};
+use crate::base::json;
 use crate::base::json::canonical;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
@@ -65,9 +66,6 @@ pub enum Partition<'a> {
     Principal(&'a str),
 }
 
-/// The one tenant there is until more are made.
-pub const DEFAULT_TENANT: &str = "default";
-
 /// Body fields that do not change the answer: how it is delivered, and labels.
 const IGNORED: [&str; 9] = [
     "model",
@@ -107,14 +105,13 @@ pub fn key(
     let text = canonical(&Value::Array(vec![
         Value::from("cache/v1"),
         Value::from(endpoint),
-        Value::from(DEFAULT_TENANT),
         Value::from(settings_digest),
         Value::from(alias),
         partition,
         Value::Object(relevant),
     ]));
     let mac = hmac_sha256(secret.reveal(), text.as_bytes());
-    format!("v1/{DEFAULT_TENANT}/answers/{}", hex(&mac))
+    format!("answers/{}", hex(&mac))
 }
 
 /// The endpoint name in a key.
@@ -198,14 +195,14 @@ impl Entry {
     /// Reads stored bytes although they may have expired: better an old answer than none.
     #[must_use]
     pub fn read_stale(bytes: &[u8]) -> Option<Self> {
-        let entry: Self = serde_json::from_slice(bytes).ok()?;
+        let entry: Self = json::read_bytes(bytes).ok()?;
         (entry.v == ENTRY_VERSION).then_some(entry)
     }
 
     /// Reads stored bytes. Damaged, of another version or expired: a miss.
     #[must_use]
     pub fn read(bytes: &[u8], now: Millis) -> Option<Self> {
-        let entry: Self = serde_json::from_slice(bytes).ok()?;
+        let entry: Self = json::read_bytes(bytes).ok()?;
         (entry.v == ENTRY_VERSION && now < entry.expires).then_some(entry)
     }
 }

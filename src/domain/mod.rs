@@ -12,9 +12,11 @@
 //! 8. `documents`: manifests, ownership, quotas, multipart, content types, ranges.
 //! 9. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
 //! 10. `keyring`: key versions, their rotation, and what they wrap.
-//! 11. `page`: safe HTML for the few pages that the Worker makes itself.
-//! 12. `telemetry`: the log line and trace context.
+//! 11. `admin`: the operators' API as one table.
+//! 12. `page`: safe HTML for the few pages that the Worker makes itself.
+//! 13. `telemetry`: the log line and trace context.
 
+pub mod admin;
 pub mod answer;
 pub mod audit;
 pub mod cache;

@@ -112,6 +112,24 @@ pub enum Route {
     FileContent(String),
     /// `DELETE /v1/files/{id}`
     FileDelete(String),
+    /// `POST /api/session`: a visitor's session.
+    SessionCreate,
+    /// `GET /api/session`: what a session takes here, with a new puzzle where one is to be solved.
+    SessionTerms,
+    /// `DELETE /api/session`: the session ends.
+    SessionEnd,
+    /// `GET /api/me`: who the caller is.
+    Me,
+    /// `GET /api/me/usage`: what the caller used.
+    MeUsage,
+    /// `GET /api/me/export`: what is kept of the caller.
+    MeExport,
+    /// `POST /api/me/erase`: it is kept no more.
+    MeErase,
+    /// `/api/admin/…`: see [`crate::domain::admin`]; the path below.
+    Admin(String),
+    /// `/admin…`: the operators' pages; the path below.
+    AdminPage(String),
     /// `OPTIONS` on any of these: a CORS preflight.
     Preflight,
 }
@@ -147,6 +165,13 @@ impl Route {
             Self::FilesList | Self::FilesCreate => "/v1/files",
             Self::FileGet(_) | Self::FileDelete(_) => "/v1/files/{id}",
             Self::FileContent(_) => "/v1/files/{id}/content",
+            Self::SessionCreate | Self::SessionTerms | Self::SessionEnd => "/api/session",
+            Self::Me => "/api/me",
+            Self::MeUsage => "/api/me/usage",
+            Self::MeExport => "/api/me/export",
+            Self::MeErase => "/api/me/erase",
+            Self::Admin(_) => "/api/admin",
+            Self::AdminPage(_) => "/admin",
             Self::Preflight => "preflight",
         }
     }
@@ -170,7 +195,7 @@ impl Route {
 #[must_use]
 pub fn dialect(path: &str, anthropic_version: bool) -> Dialect {
     match path.trim_start_matches('/').split('/').next() {
-        Some("ask") => Dialect::Page,
+        Some("ask" | "admin") => Dialect::Page,
         Some("v1") if path.starts_with("/v1/messages") || anthropic_version => Dialect::Anthropic,
         Some("v1") => Dialect::OpenAi,
         _ => Dialect::Problem,
@@ -242,6 +267,25 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
             (Some(Route::FileContent((*id).to_owned())), "")
         }
         (_, ["v1", "files", id, "content"]) if !id.is_empty() => (None, "GET, HEAD"),
+        (_, ["api", "session"]) => match method {
+            "POST" => (Some(Route::SessionCreate), ""),
+            "GET" => (Some(Route::SessionTerms), ""),
+            "DELETE" => (Some(Route::SessionEnd), ""),
+            _ => (None, "GET, HEAD, POST, DELETE"),
+        },
+        (_, ["api", "me"]) => only("GET", method, Route::Me),
+        (_, ["api", "me", "usage"]) => only("GET", method, Route::MeUsage),
+        (_, ["api", "me", "export"]) => only("GET", method, Route::MeExport),
+        (_, ["api", "me", "erase"]) => only("POST", method, Route::MeErase),
+        // A page of another origin has no business here: there is no preflight.
+        (_, ["api", "admin", ..]) => {
+            let below = path.strip_prefix("/api/admin").unwrap_or_default();
+            (Some(Route::Admin(below.to_owned())), "")
+        }
+        (_, ["admin", ..]) => {
+            let below = path.strip_prefix("/admin").unwrap_or_default();
+            (Some(Route::AdminPage(below.to_owned())), "")
+        }
         _ => return Err(Refusal::new(Code::NotFound)),
     };
     match found {
@@ -254,6 +298,16 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
             Err(refusal)
         }
     }
+}
+
+/// An address with one method.
+fn only(answered: &'static str, method: &str, route: Route) -> (Option<Route>, &'static str) {
+    let allow = if answered == "GET" {
+        "GET, HEAD"
+    } else {
+        answered
+    };
+    (Some(route).filter(|_| method == answered), allow)
 }
 
 /// The addresses of a stored answer: `{id}` and `{id}/cancel` below its dialect's endpoint.

@@ -61,6 +61,8 @@ export class Ledger extends machine("Ledger") {}
 export class Owner extends machine("Owner") {}
 export class Directory extends machine("Directory") {}
 export class Target extends machine("Target") {}
+export class Keyring extends machine("Keyring") {}
+export class AuditLog extends machine("AuditLog") {}
 
 /** The object that runs a call and keeps its answer. */
 export class Stream extends DurableObject {
@@ -78,6 +80,4 @@ export class Stream extends DurableObject {
 
 // Declared now, so that later versions need no migration: a new class cannot be rolled out gradually.
 class Reserved extends DurableObject {}
-export class Keyring extends Reserved {}
-export class AuditLog extends Reserved {}
 export class Jobs extends Reserved {}

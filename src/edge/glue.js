@@ -1,8 +1,8 @@
 // What is cheaper or only possible on the JavaScript side: one crossing instead of many, and native pipes.
 
-/** Method, URL, country, then one `name: value` a line. A header value cannot contain a line feed. */
+/** Method, URL, country, autonomous system, then one `name: value` a line. A header value cannot contain a line feed. */
 export function head(request) {
-  let text = `${request.method}\n${request.url}\n${request.cf?.country ?? ""}`;
+  let text = `${request.method}\n${request.url}\n${request.cf?.country ?? ""}\n${request.cf?.asn ?? ""}`;
   for (const [name, value] of request.headers) text += `\n${name}: ${value}`;
   return text;
 }
@@ -76,9 +76,18 @@ export function openStored(env, binding, name, command) {
   return env[binding].getByName(name).open(command);
 }
 
-/** Every row of an object's storage, as key, value, key, value, … */
+/** Storages whose table is there. */
+const made = new WeakSet();
+const MAKE_ROWS = "CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID";
+
+/**
+ * Every row of an object's storage, as key, value, key, value, … An object that was only asked keeps nothing: whoever
+ * guesses names of objects must not make them.
+ */
 export function loadRows(storage) {
-  storage.sql.exec("CREATE TABLE IF NOT EXISTS rows (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID");
+  const table = storage.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'rows'").toArray();
+  if (table.length === 0) return [];
+  made.add(storage);
   const flat = [];
   for (const row of storage.sql.exec("SELECT key, value FROM rows")) flat.push(row.key, row.value);
   return flat;
@@ -87,6 +96,7 @@ export function loadRows(storage) {
 /** Writes rows in one transaction: key, value or undefined (remove), key, … Throws if any of it fails. */
 export function persist(storage, flat) {
   storage.transactionSync(() => {
+    if (!made.has(storage)) storage.sql.exec(MAKE_ROWS);
     for (let i = 0; i < flat.length; i += 2) {
       const key = flat[i];
       const value = flat[i + 1];
@@ -99,6 +109,7 @@ export function persist(storage, flat) {
         );
     }
   });
+  made.add(storage);
 }
 
 /** Sets the alarm. The object's output gate waits for it as for any write. */
@@ -108,13 +119,21 @@ export function setAlarm(storage, at) {
 
 /** Removes everything, the alarm included. */
 export async function deleteEverything(storage) {
+  made.delete(storage);
   await storage.deleteAlarm();
   await storage.deleteAll();
+  made.delete(storage);
 }
 
 /** Writes a blob. */
 export async function putBlob(bucket, key, bytes) {
   await bucket.put(key, bytes);
+}
+
+/** A blob whole; undefined when there is none. */
+export async function getBlob(bucket, key) {
+  const blob = await bucket.get(key);
+  return blob ? new Uint8Array(await blob.arrayBuffer()) : undefined;
 }
 
 /** A body made of pieces of blobs, fetched one after the other as the client reads; undefined when the first is gone. */
@@ -135,4 +154,38 @@ export async function streamBlobs(bucket, parts) {
     await out.writable.close();
   })().catch((error) => out.writable.abort(error).catch(() => {}));
   return out.readable;
+}
+
+// === signatures ===
+
+// PKCS #8 of an Ed25519 seed (RFC 8410 §7): the seed follows these bytes.
+const SEED_PREFIX = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+
+function signingKey(seed, extractable) {
+  const pkcs8 = Uint8Array.from([...SEED_PREFIX, ...seed]);
+  return crypto.subtle.importKey("pkcs8", pkcs8, "Ed25519", extractable, ["sign"]);
+}
+
+/** Signs a message with the key of an Ed25519 seed. */
+export async function signEd25519(seed, message) {
+  const key = await signingKey(seed, false);
+  return new Uint8Array(await crypto.subtle.sign("Ed25519", key, message));
+}
+
+/** The public key of an Ed25519 seed, in base64url. */
+export async function publicEd25519(seed) {
+  const { x } = await crypto.subtle.exportKey("jwk", await signingKey(seed, true));
+  return x;
+}
+
+/** Is the signature valid? Keys and signatures of a wrong form are not. */
+export async function verifySignature(ed25519, publicKey, message, signature) {
+  const form = ed25519 ? { name: "Ed25519" } : { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+  let key;
+  try {
+    key = await crypto.subtle.importKey("raw", publicKey, form, false, ["verify"]);
+  } catch {
+    return false;
+  }
+  return signature.length === 64 && crypto.subtle.verify(form, key, signature, message);
 }

@@ -38,8 +38,22 @@ extern "C" {
 
     #[wasm_bindgen(js_name = putBlob)]
     pub fn put_blob(bucket: &JsValue, key: &str, bytes: &Uint8Array) -> Promise;
+    #[wasm_bindgen(js_name = getBlob)]
+    pub fn get_blob(bucket: &JsValue, key: &str) -> Promise;
     #[wasm_bindgen(js_name = streamBlobs)]
     pub fn stream_blobs(bucket: &JsValue, parts: &Array) -> Promise;
+
+    #[wasm_bindgen(js_name = signEd25519)]
+    pub fn sign_ed25519(seed: &Uint8Array, message: &Uint8Array) -> Promise;
+    #[wasm_bindgen(js_name = publicEd25519)]
+    pub fn public_ed25519(seed: &Uint8Array) -> Promise;
+    #[wasm_bindgen(js_name = verifySignature)]
+    pub fn verify_signature(
+        ed25519: bool,
+        public: &Uint8Array,
+        message: &Uint8Array,
+        signature: &Uint8Array,
+    ) -> Promise;
 }
 
 #[wasm_bindgen(module = "/src/edge/upstream.js")]

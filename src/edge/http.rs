@@ -25,6 +25,7 @@ pub fn head(request: &Request) -> Head {
     };
     let url = lines.next().unwrap_or_default();
     let country = lines.next().unwrap_or_default();
+    head.asn = lines.next().and_then(|asn| asn.parse().ok());
     set_url(&mut head, url);
     for line in lines {
         if let Some((name, value)) = line.split_once(": ") {
@@ -66,6 +67,12 @@ fn set_header(head: &mut Head, name: &str, value: &str) {
         "cookie" => &mut head.cookie,
         "origin" => &mut head.origin,
         "sec-fetch-site" => &mut head.fetch_site,
+        "user-agent" => &mut head.user_agent,
+        "signature" => &mut head.signature,
+        "signature-input" => &mut head.signature_input,
+        "date" => &mut head.date,
+        "content-digest" => &mut head.content_digest,
+        "accept" => &mut head.accept,
         "content-type" => &mut head.content_type,
         "content-encoding" => &mut head.content_encoding,
         "cache-control" => &mut head.cache_control,

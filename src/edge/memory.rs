@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
+use crate::app::known::Known;
 use crate::base::time::Millis;
 use crate::domain::answer::Index;
 use crate::domain::llm::health::local::LocalView;
@@ -11,7 +12,9 @@ use crate::domain::settings::Settings;
 
 thread_local! {
     static SETTINGS: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
+    static TENANTS: RefCell<HashMap<String, Rc<Settings>>> = RefCell::new(HashMap::new());
     static INDEX: RefCell<Option<Rc<Index>>> = const { RefCell::new(None) };
+    static KNOWN: RefCell<HashMap<String, Known>> = RefCell::new(HashMap::new());
     static VIEWS: RefCell<HashMap<String, LocalView>> = RefCell::new(HashMap::new());
     static ENTRIES: RefCell<Entries> = RefCell::new(Entries::default());
 }
@@ -26,6 +29,16 @@ pub fn set_settings(settings: Rc<Settings>) {
     SETTINGS.with_borrow_mut(|slot| *slot = Some(settings));
 }
 
+/// The settings of a tenant whose operators stored providers' keys.
+pub fn settings_of(tenant: &str) -> Option<Rc<Settings>> {
+    TENANTS.with_borrow(|tenants| tenants.get(tenant).cloned())
+}
+
+/// Remembers them.
+pub fn set_settings_of(tenant: &str, settings: Rc<Settings>) {
+    TENANTS.with_borrow_mut(|tenants| tenants.insert(tenant.to_owned(), settings));
+}
+
 /// The site's index, once it is read.
 pub fn index() -> Option<Rc<Index>> {
     INDEX.with_borrow(Clone::clone)
@@ -34,6 +47,14 @@ pub fn index() -> Option<Rc<Index>> {
 /// Remembers the site's index.
 pub fn set_index(index: Rc<Index>) {
     INDEX.with_borrow_mut(|slot| *slot = Some(index));
+}
+
+/// What is remembered of a tenant. There are as many as tenants in the configuration.
+pub fn known<T>(tenant: &str, step: impl FnOnce(&mut Known) -> T) -> T {
+    KNOWN.with_borrow_mut(|known| match known.get_mut(tenant) {
+        Some(known) => step(known),
+        None => step(known.entry(tenant.to_owned()).or_default()),
+    })
 }
 
 /// The view of a target. There are as many as targets in the configuration.

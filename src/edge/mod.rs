@@ -9,7 +9,7 @@ mod stream;
 mod upstream;
 mod world;
 
-pub use object::{Directory, Ledger, Limiter, Owner, Target};
+pub use object::{AuditLog, Directory, Keyring, Ledger, Limiter, Owner, Target};
 pub use stream::Stream;
 
 use wasm_bindgen::prelude::wasm_bindgen;
@@ -21,7 +21,7 @@ use crate::app::port::Port;
 use crate::app::refuse::{last_resort, refuse};
 use crate::app::reply::Reply;
 use crate::app::request::Head;
-use crate::app::{documents, serve::serve};
+use crate::app::{schedule, serve::serve};
 use crate::base::errors::{Code, Refusal};
 use crate::base::ids::prefixed;
 use crate::domain::settings::Environment;
@@ -61,18 +61,17 @@ fn unconfigured(head: &Head, cause: &str) -> Reply<World> {
     )
 }
 
-/// The cron: documents that are due.
+/// The cron: what is due of documents, keys and the audit log.
 #[event(scheduled)]
 async fn scheduled(_event: ScheduledEvent, env: Env, _ctx: ScheduleContext) {
     match World::new(env) {
-        Ok(world) => match documents::sweep(&world).await {
-            Ok(swept) => {
-                for fault in &swept.faults {
-                    console_error!("sweep: {fault}");
+        Ok(world) => {
+            for tenant in world.settings().tenants() {
+                for fault in schedule::run(&world.of_tenant(tenant)).await {
+                    console_error!("cron: {tenant}: {fault}");
                 }
             }
-            Err(fault) => console_error!("sweep: {}", fault.0),
-        },
+        }
         Err(fault) => console_error!("{}", fault.0),
     }
 }

@@ -8,6 +8,7 @@ use worker::wasm_bindgen::JsValue;
 use worker::wasm_bindgen_futures::JsFuture;
 
 use super::{clock, glue};
+use crate::base::json;
 use crate::base::machine::{Effects, Machine};
 
 /// Loads a machine once, applies commands to it, and makes their effects durable before the reply leaves.
@@ -26,8 +27,7 @@ impl<M: Machine> Shell<M> {
 
     /// Decodes, applies, persists, encodes. There is no await in here: nothing can come between read and write.
     fn call(&self, command: &str) -> Result<String, JsValue> {
-        let command: M::Command =
-            serde_json::from_str(command).map_err(|error| js_error(&error))?;
+        let command: M::Command = json::read(command).map_err(|error| js_error(&error))?;
         let (reply, effects) = self.with(|machine, now| machine.apply(now, command))?;
         self.persist(effects)?;
         serde_json::to_string(&reply).map_err(|error| js_error(&error))
@@ -152,7 +152,9 @@ macro_rules! object {
 }
 
 object!(Limiter, crate::domain::limits::Limiter);
-object!(Ledger, crate::domain::documents::quota::Ledger);
+object!(Ledger, crate::app::objects::LedgerObject);
 object!(Owner, crate::domain::documents::owner::OwnerDocuments);
-object!(Directory, crate::domain::documents::directory::Directory);
+object!(Directory, crate::app::objects::DirectoryObject);
+object!(Keyring, crate::app::objects::KeyringObject);
 object!(Target, crate::domain::llm::health::machine::TargetState);
+object!(AuditLog, crate::domain::audit::log::AuditLog);

@@ -18,10 +18,12 @@ use worker::wasm_bindgen_futures::{JsFuture, spawn_local};
 use super::object::write_rows;
 use super::world::World;
 use super::{clock, glue};
+use crate::app::port::Port as _;
 use crate::app::reply::Outcome;
 use crate::app::stored::command::{Command, Refused, Run, Standing, Told};
 use crate::app::stored::{self, Ended, Stage};
 use crate::base::errors::{Code, Refusal};
+use crate::base::json;
 use crate::base::machine::Effects;
 use crate::base::time::Millis;
 use crate::domain::llm::stream::log::{Began, FLIGHT, Head, Log, Status};
@@ -79,7 +81,7 @@ impl Stream {
     /// # Errors
     /// The command cannot be read, or storage refused.
     pub async fn open(&self, command: String) -> Result<Array, JsValue> {
-        let command: Command = serde_json::from_str(&command).map_err(|e| js_error(&e))?;
+        let command: Command = json::read(&command).map_err(|e| js_error(&e))?;
         let answer = Rc::clone(&self.0);
         if let Command::Run(run) = &command {
             answer.volatile.set(run.begin.owner == FLIGHT);
@@ -279,7 +281,7 @@ impl Answer {
     async fn make(self: &Rc<Self>, run: Run) {
         let began = clock::now();
         let (ttl, request_id) = (run.begin.ttl, run.begin.request_id.clone());
-        let ended = match self.world() {
+        let ended = match self.world(&run.tenant) {
             Ok(world) => stored::perform(&world, run, Making(Rc::clone(self))).await,
             Err(refusal) => Ended::Refused(refusal),
         };
@@ -309,8 +311,9 @@ impl Answer {
         }
     }
 
-    fn world(&self) -> Result<World, Refusal> {
+    fn world(&self, tenant: &str) -> Result<World, Refusal> {
         World::new(self.env.clone().unchecked_into::<Env>())
+            .map(|world| world.of_tenant(tenant))
             .map_err(|fault| Refusal::new(Code::SetupRequired).cause(fault.0))
     }
 

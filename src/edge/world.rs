@@ -8,14 +8,19 @@ use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Env, console_log};
 
 use super::{clock, glue, memory, upstream};
+use crate::app::known::Known;
 use crate::app::port::{
-    BlobPart, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines, RelayEnd, StoredReply,
+    Algorithm, BlobPart, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines, RelayEnd,
+    StoredReply,
 };
+use crate::base::digest::from_base64url;
+use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::domain::answer::Index;
 use crate::domain::llm::health::local::LocalView;
 use crate::domain::llm::stream::inlet::Inlet;
 use crate::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
+use crate::domain::settings::config::DEFAULT_TENANT;
 use crate::domain::settings::{Settings, SettingsFault, names};
 use crate::domain::telemetry::LogLine;
 
@@ -24,6 +29,7 @@ use crate::domain::telemetry::LogLine;
 pub struct World {
     env: Env,
     settings: Rc<Settings>,
+    tenant: Rc<str>,
 }
 
 impl World {
@@ -35,21 +41,33 @@ impl World {
         let settings = match memory::settings() {
             Some(settings) => settings,
             None => {
-                let variable = |name: &str| {
-                    Reflect::get(&env, &JsValue::from_str(name))
-                        .ok()
-                        .and_then(|value| value.as_string())
-                };
-                let settings = Rc::new(Settings::resolve(&variable)?);
+                let settings = Rc::new(Settings::resolve(&variables(&env))?);
                 memory::set_settings(Rc::clone(&settings));
                 settings
             }
         };
-        Ok(Self { env, settings })
+        Ok(Self {
+            env,
+            settings,
+            tenant: Rc::from(DEFAULT_TENANT),
+        })
+    }
+
+    fn stored_name(&self, name: &str) -> String {
+        names::stored(&self.tenant, name)
     }
 
     fn bucket(&self) -> JsValue {
         Reflect::get(&self.env, &JsValue::from_str(names::DOCUMENTS)).unwrap_or(JsValue::UNDEFINED)
+    }
+}
+
+/// The variables and secrets of an environment.
+fn variables(env: &Env) -> impl Fn(&str) -> Option<String> {
+    |name| {
+        Reflect::get(env, &JsValue::from_str(name))
+            .ok()
+            .and_then(|value| value.as_string())
     }
 }
 
@@ -66,6 +84,10 @@ fn fault(error: impl std::fmt::Display) -> PortFault {
     PortFault(error.to_string())
 }
 
+fn bytes(slice: &[u8]) -> Uint8Array {
+    Uint8Array::from(slice)
+}
+
 /// The search index that the site's builder writes.
 const INDEX_ASSET: &str = "/gatehouse/index.json";
 
@@ -78,6 +100,33 @@ impl Port for World {
         &self.settings
     }
 
+    fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    fn with_provider_keys(
+        &self,
+        revision: u64,
+        key: &dyn Fn(&str) -> Option<Secret<String>>,
+    ) -> Result<Self, SettingsFault> {
+        let settings = Settings::resolve_with(&variables(&self.env), revision, key)?;
+        let settings = Rc::new(settings);
+        memory::set_settings_of(&self.tenant, Rc::clone(&settings));
+        Ok(Self {
+            settings,
+            ..self.clone()
+        })
+    }
+
+    fn of_tenant(&self, tenant: &str) -> Self {
+        let own = memory::settings_of(tenant);
+        Self {
+            env: self.env.clone(),
+            settings: own.unwrap_or_else(|| Rc::clone(&self.settings)),
+            tenant: Rc::from(tenant),
+        }
+    }
+
     fn now(&self) -> Millis {
         clock::now()
     }
@@ -87,7 +136,12 @@ impl Port for World {
     }
 
     async fn object(&self, class: Class, name: &str, command: String) -> Result<String, PortFault> {
-        let call = glue::call_object(&self.env, class.binding(), name, &command);
+        let name = if class.is_shared() {
+            names::stored(names::GLOBAL, name)
+        } else {
+            self.stored_name(name)
+        };
+        let call = glue::call_object(&self.env, class.binding(), &name, &command);
         let reply = JsFuture::from(call).await.map_err(js_fault)?;
         reply
             .as_string()
@@ -96,7 +150,7 @@ impl Port for World {
 
     async fn cache_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
         let kv = self.env.kv(names::CACHE).map_err(fault)?;
-        kv.get(key).bytes().await.map_err(fault)
+        kv.get(&self.stored_name(key)).bytes().await.map_err(fault)
     }
 
     async fn cache_put(
@@ -106,7 +160,9 @@ impl Port for World {
         ttl_seconds: u64,
     ) -> Result<(), PortFault> {
         let kv = self.env.kv(names::CACHE).map_err(fault)?;
-        let put = kv.put_bytes(key, &value).map_err(fault)?;
+        let put = kv
+            .put_bytes(&self.stored_name(key), &value)
+            .map_err(fault)?;
         put.expiration_ttl(ttl_seconds)
             .execute()
             .await
@@ -140,18 +196,25 @@ impl Port for World {
     }
 
     async fn blob_put(&self, key: &str, bytes: Vec<u8>) -> Result<(), PortFault> {
-        let put = glue::put_blob(&self.bucket(), key, &Uint8Array::from(bytes.as_slice()));
+        let key = self.stored_name(key);
+        let put = glue::put_blob(&self.bucket(), &key, &Uint8Array::from(bytes.as_slice()));
         JsFuture::from(put).await.map(|_| ()).map_err(js_fault)
+    }
+
+    async fn blob_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
+        let key = self.stored_name(key);
+        let blob = JsFuture::from(glue::get_blob(&self.bucket(), &key))
+            .await
+            .map_err(js_fault)?;
+        Ok((!blob.is_undefined()).then(|| Uint8Array::new(&blob).to_vec()))
     }
 
     async fn blob_delete(&self, keys: &[String]) -> Result<(), PortFault> {
         let bucket = self.env.bucket(names::DOCUMENTS).map_err(fault)?;
         // R2 removes at most 1,000 objects in one call.
         for batch in keys.chunks(1000) {
-            bucket
-                .delete_multiple(batch.to_vec())
-                .await
-                .map_err(fault)?;
+            let batch: Vec<String> = batch.iter().map(|key| self.stored_name(key)).collect();
+            bucket.delete_multiple(batch).await.map_err(fault)?;
         }
         Ok(())
     }
@@ -160,7 +223,7 @@ impl Port for World {
         let list = Array::new();
         for part in &parts {
             list.push(&Array::of3(
-                &JsValue::from_str(&part.key),
+                &JsValue::from_str(&self.stored_name(&part.key)),
                 &JsValue::from_f64(glue::as_f64(part.offset)),
                 &JsValue::from_f64(glue::as_f64(part.length)),
             ));
@@ -169,6 +232,36 @@ impl Port for World {
             .await
             .map_err(js_fault)?;
         Ok((!stream.is_undefined()).then_some(stream))
+    }
+
+    async fn sign_ed25519(&self, seed: &[u8; 32], message: &[u8]) -> Result<[u8; 64], PortFault> {
+        let signed = glue::sign_ed25519(&bytes(seed), &bytes(message));
+        let signed = JsFuture::from(signed).await.map_err(js_fault)?;
+        let signature = Uint8Array::new(&signed).to_vec().try_into();
+        signature.map_err(|_| fault("a signature of another length"))
+    }
+
+    async fn ed25519_public(&self, seed: &[u8; 32]) -> Result<[u8; 32], PortFault> {
+        let public = JsFuture::from(glue::public_ed25519(&bytes(seed)));
+        let text = public.await.map_err(js_fault)?.as_string();
+        let public = text.and_then(|text| from_base64url(&text)?.try_into().ok());
+        public.ok_or_else(|| fault("no public key"))
+    }
+
+    async fn verify(
+        &self,
+        algorithm: Algorithm,
+        public: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, PortFault> {
+        let ed25519 = algorithm == Algorithm::Ed25519;
+        let (public, message) = (bytes(public), bytes(message));
+        let valid = glue::verify_signature(ed25519, &public, &message, &bytes(signature));
+        JsFuture::from(valid)
+            .await
+            .map(|valid| valid.is_truthy())
+            .map_err(js_fault)
     }
 
     fn call(&self, request: UpstreamRequest<'_>, tee: bool) -> JsValue {
@@ -232,7 +325,7 @@ impl Port for World {
     }
 
     async fn stored(&self, name: &str, command: String) -> Result<StoredReply<JsValue>, PortFault> {
-        let opened = glue::open_stored(&self.env, names::STREAM, name, &command);
+        let opened = glue::open_stored(&self.env, names::STREAM, &self.stored_name(name), &command);
         let reply = Array::from(&JsFuture::from(opened).await.map_err(js_fault)?);
         let body = reply.get(1);
         Ok(StoredReply {
@@ -241,17 +334,21 @@ impl Port for World {
         })
     }
 
+    fn known<T>(&self, step: impl FnOnce(&mut Known) -> T) -> T {
+        memory::known(&self.tenant, step)
+    }
+
     fn view<T>(&self, target: &str, step: impl FnOnce(&mut LocalView) -> T) -> T {
         memory::view(target, step)
     }
 
     fn memory_get(&self, key: &str) -> Option<Vec<u8>> {
-        memory::entry(key, clock::now())
+        memory::entry(&self.stored_name(key), clock::now())
     }
 
     fn memory_put(&self, key: &str, value: &[u8], expires: Millis) {
         memory::set_entry(
-            key,
+            &self.stored_name(key),
             value,
             expires,
             self.settings.config.cache.isolate_entries,

@@ -320,7 +320,7 @@ fn a_storm_with_one_key_is_one_document_and_one_reply() {
     );
     assert_eq!(listed(&port, &caller).len(), 1);
     assert_eq!(port.blobs.borrow().len(), 5);
-    assert_eq!(port.rows(Class::Ledger)["docs-site"].len(), 1);
+    assert_eq!(held_by_site(&port), 1);
 }
 
 #[test]
@@ -394,7 +394,7 @@ fn an_upload_that_stalls_longer_than_its_lease_loses_its_key_and_leaves_nothing(
         assert!(!attached(&second));
         assert_eq!(ids_of(&port, &caller), [second.json()["id"].clone()]);
         assert_eq!(port.blobs.borrow().len(), 5);
-        assert_eq!(port.rows(Class::Ledger)["docs-site"].len(), 1);
+        assert_eq!(held_by_site(&port), 1);
         assert_eq!(send(&port, &caller, FOX).unwrap().body, second.body);
     }
 }
@@ -473,7 +473,7 @@ fn whatever_fails_a_retry_with_the_key_ends_with_one_document() {
         port.pass(HOUR);
         sweep_all(&port);
         assert_eq!(port.blobs.borrow().len(), 5, "{shown}");
-        assert_eq!(port.rows(Class::Ledger)["docs-site"].len(), 1, "{shown}");
+        assert_eq!(held_by_site(&port), 1, "{shown}");
         assert_eq!(
             send(&port, &caller, FOX).expect(&shown).body,
             again.body,

@@ -1,9 +1,10 @@
 //! Calls that run in an object: keyed calls, calls that several callers share, and streams that outlive their client.
 
-use gatehouse::app::port::Port;
+use gatehouse::app::gate::trusting;
+use gatehouse::app::keyring::keyring;
 use gatehouse::app::request::Head;
 use gatehouse::base::time::Millis;
-use gatehouse::domain::identity::{Principal, new_visitor, set_cookie};
+use gatehouse::domain::identity::{Principal, new_visitor, visitor_cookie};
 use gatehouse::domain::llm::Protocol;
 use gatehouse::domain::settings::config::CachePolicy;
 use serde_json::{Value, json};
@@ -756,12 +757,19 @@ fn reasoning_that_its_provider_did_not_store_is_not_sent_again() {
 
 /// A visitor's cookie.
 fn cookie(port: &FakePort, number: u8) -> Option<String> {
-    let keys = port.settings().keys.as_ref().unwrap();
-    let Principal::Visitor { id, issued } = new_visitor(&[number; 16], port.clock().now()) else {
+    let now = port.clock().now();
+    let Principal::Visitor { id, .. } = new_visitor(&[number; 16], now) else {
         panic!("no visitor");
     };
-    let set = set_cookie(&id, issued, &keys.cookie, true);
-    set.split(';').next().map(str::to_owned)
+    let head = Head {
+        own_origin: "https://house.example".into(),
+        ..Head::default()
+    };
+    let ring = block_on(keyring(port)).ok()?;
+    let set = trusting(port, &ring, &head, |trust| {
+        visitor_cookie(&id, &[number; 16], trust, now, true)
+    });
+    set?.split(';').next().map(str::to_owned)
 }
 
 #[test]

@@ -5,23 +5,27 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use gatehouse::app::known::Known;
+use gatehouse::app::objects::{DirectoryObject, KeyringObject, LedgerObject};
 use gatehouse::app::port::{
-    BlobPart, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines, RelayEnd, StoredReply,
+    Algorithm, BlobPart, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines, RelayEnd,
+    StoredReply,
 };
 use gatehouse::base::digest::{base64url, sha256};
 use gatehouse::base::machine::{Effects, Machine};
+use gatehouse::base::secret::Secret;
 use gatehouse::base::time::Millis;
 use gatehouse::domain::answer::Index;
-use gatehouse::domain::documents::directory::Directory;
+use gatehouse::domain::audit::log::AuditLog;
 use gatehouse::domain::documents::owner::OwnerDocuments;
-use gatehouse::domain::documents::quota::Ledger;
 use gatehouse::domain::limits::Limiter;
 use gatehouse::domain::llm::health::local::LocalView;
 use gatehouse::domain::llm::health::machine::TargetState;
 use gatehouse::domain::llm::stream::inlet::Inlet;
 use gatehouse::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
-use gatehouse::domain::settings::config::Config;
-use gatehouse::domain::settings::{Settings, embedded, names};
+use gatehouse::domain::settings::config::{Config, DEFAULT_TENANT};
+use gatehouse::domain::settings::{Settings, SettingsFault, embedded, names};
 use gatehouse::domain::telemetry::LogLine;
 
 use super::pipe::{Client, FakeStream};
@@ -43,8 +47,11 @@ pub enum Op {
     Asset,
     SiteIndex,
     BlobPut,
+    BlobGet,
     BlobDelete,
     BlobStream,
+    Sign,
+    Verify,
     Stored,
 }
 
@@ -97,11 +104,13 @@ impl Plan {
 
 /// The port; clones are the same world.
 #[derive(Clone)]
-pub struct FakePort(Rc<World>);
+pub struct FakePort(Rc<World>, Rc<str>, Rc<Settings>);
 
 /// Everything behind the port, open to the test.
 pub struct World {
-    settings: Settings,
+    variables: BTreeMap<String, String>,
+    /// Settings of tenants whose operators stored providers' keys, as an isolate remembers them.
+    tenants: RefCell<BTreeMap<String, Rc<Settings>>>,
     clock: Rc<Clock>,
     drawn: Cell<u64>,
     plan: RefCell<Plan>,
@@ -114,6 +123,7 @@ pub struct World {
     pub memory: RefCell<BTreeMap<String, (Vec<u8>, Millis)>>,
     answers: RefCell<BTreeMap<String, Rc<Answer>>>,
     views: RefCell<BTreeMap<String, LocalView>>,
+    known: RefCell<BTreeMap<String, Known>>,
     /// What the next requests meet, whichever model they are for.
     pub script: RefCell<VecDeque<Scripted>>,
     providers: RefCell<BTreeMap<String, Provider>>,
@@ -159,8 +169,16 @@ impl FakePort {
             });
             value.filter(|value| !value.is_empty()).map(str::to_owned)
         };
-        Self(Rc::new(World {
-            settings: Settings::resolve(&lookup).unwrap(),
+        let settings = Rc::new(Settings::resolve(&lookup).unwrap());
+        let variables: BTreeMap<String, String> = names::VARIABLES
+            .iter()
+            .copied()
+            .chain(variables.iter().map(|(name, _)| *name))
+            .filter_map(|name| Some((name.to_owned(), lookup(name)?)))
+            .collect();
+        let world = World {
+            variables,
+            tenants: RefCell::default(),
             clock: Clock::new(START),
             drawn: Cell::default(),
             plan: RefCell::default(),
@@ -173,12 +191,18 @@ impl FakePort {
             memory: RefCell::default(),
             answers: RefCell::default(),
             views: RefCell::default(),
+            known: RefCell::default(),
             script: RefCell::default(),
             providers: RefCell::default(),
             sent: RefCell::default(),
             client: Cell::default(),
             logged: RefCell::default(),
-        }))
+        };
+        Self(Rc::new(world), Rc::from(DEFAULT_TENANT), settings)
+    }
+
+    fn stored_name(&self, name: &str) -> String {
+        names::stored(&self.1, name)
     }
 
     /// Lets calls fail from now on, instead of those of an earlier plan.
@@ -268,6 +292,8 @@ impl FakePort {
     pub fn other_isolate(&self) {
         self.memory.borrow_mut().clear();
         self.views.borrow_mut().clear();
+        self.known.borrow_mut().clear();
+        self.tenants.borrow_mut().clear();
     }
 
     /// The platform takes the objects of stored answers away.
@@ -282,6 +308,19 @@ impl FakePort {
     pub fn stored_answers(&self) -> usize {
         let answers = self.answers.borrow();
         answers.values().filter(|answer| !answer.is_empty()).count()
+    }
+
+    /// Somebody changes an object's rows behind its back.
+    pub fn change_rows(
+        &self,
+        class: Class,
+        name: &str,
+        change: impl FnOnce(&mut BTreeMap<String, String>),
+    ) {
+        let mut objects = self.objects.borrow_mut();
+        let object = objects.entry((class, name.to_owned())).or_default();
+        change(&mut object.rows);
+        object.machine = None;
     }
 
     /// Before every call the objects forget what is not in their rows.
@@ -339,10 +378,12 @@ impl Object {
             let rows = rows.clone().into_iter().collect();
             match class {
                 Class::Limiter => Box::new(Keeper(Limiter::load(now, rows))),
-                Class::Ledger => Box::new(Keeper(Ledger::load(now, rows))),
+                Class::Ledger => Box::new(Keeper(LedgerObject::load(now, rows))),
                 Class::Owner => Box::new(Keeper(OwnerDocuments::load(now, rows))),
-                Class::Directory => Box::new(Keeper(Directory::load(now, rows))),
+                Class::Directory => Box::new(Keeper(DirectoryObject::load(now, rows))),
+                Class::Keyring => Box::new(Keeper(KeyringObject::load(now, rows))),
                 Class::Target => Box::new(Keeper(TargetState::load(now, rows))),
+                Class::AuditLog => Box::new(Keeper(AuditLog::load(now, rows))),
             }
         };
         &mut **self.machine.get_or_insert_with(load)
@@ -391,7 +432,29 @@ impl Port for FakePort {
     type Outlet = FakeStream;
 
     fn settings(&self) -> &Settings {
-        &self.settings
+        &self.2
+    }
+
+    fn with_provider_keys(
+        &self,
+        revision: u64,
+        key: &dyn Fn(&str) -> Option<Secret<String>>,
+    ) -> Result<Self, SettingsFault> {
+        let variable = |name: &str| self.variables.get(name).cloned();
+        let settings = Rc::new(Settings::resolve_with(&variable, revision, key)?);
+        let mut tenants = self.tenants.borrow_mut();
+        tenants.insert(self.1.to_string(), Rc::clone(&settings));
+        Ok(Self(Rc::clone(&self.0), Rc::clone(&self.1), settings))
+    }
+
+    fn tenant(&self) -> &str {
+        &self.1
+    }
+
+    fn of_tenant(&self, tenant: &str) -> Self {
+        let own = self.tenants.borrow().get(tenant).cloned();
+        let settings = own.unwrap_or_else(|| Rc::clone(&self.2));
+        Self(Rc::clone(&self.0), Rc::from(tenant), settings)
     }
 
     fn now(&self) -> Millis {
@@ -409,7 +472,12 @@ impl Port for FakePort {
         let now = self.now();
         let act = || {
             let mut objects = self.objects.borrow_mut();
-            let object = objects.entry((class, name.to_owned())).or_default();
+            let name = if class.is_shared() {
+                names::stored(names::GLOBAL, name)
+            } else {
+                self.stored_name(name)
+            };
+            let object = objects.entry((class, name)).or_default();
             if self.evicting.get() {
                 object.machine = None;
             }
@@ -423,7 +491,9 @@ impl Port for FakePort {
     async fn cache_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
         let act = || {
             let cache = self.cache.borrow();
-            let live = cache.get(key).filter(|(_, expires)| self.now() < *expires);
+            let live = cache
+                .get(&self.stored_name(key))
+                .filter(|(_, expires)| self.now() < *expires);
             live.map(|(bytes, _)| bytes.clone())
         };
         self.call(Op::CacheGet, act).await
@@ -441,7 +511,7 @@ impl Port for FakePort {
             drop(
                 self.cache
                     .borrow_mut()
-                    .insert(key.to_owned(), (value, expires)),
+                    .insert(self.stored_name(key), (value, expires)),
             )
         };
         self.call(Op::CachePut, act).await
@@ -460,12 +530,21 @@ impl Port for FakePort {
     }
 
     async fn blob_put(&self, key: &str, bytes: Vec<u8>) -> Result<(), PortFault> {
-        let act = || drop(self.blobs.borrow_mut().insert(key.to_owned(), bytes));
+        let act = || {
+            let mut blobs = self.blobs.borrow_mut();
+            drop(blobs.insert(self.stored_name(key), bytes));
+        };
         self.call(Op::BlobPut, act).await
+    }
+
+    async fn blob_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
+        let act = || self.blobs.borrow().get(&self.stored_name(key)).cloned();
+        self.call(Op::BlobGet, act).await
     }
 
     async fn blob_delete(&self, keys: &[String]) -> Result<(), PortFault> {
         assert!(keys.len() <= 1000, "R2 deletes at most 1,000 keys at once");
+        let keys: Vec<String> = keys.iter().map(|key| self.stored_name(key)).collect();
         let act = || self.blobs.borrow_mut().retain(|key, _| !keys.contains(key));
         self.call(Op::BlobDelete, act).await
     }
@@ -484,7 +563,10 @@ impl Port for FakePort {
             ) in parts.iter().enumerate()
             {
                 let (from, to) = (*offset as usize, (*offset + *length) as usize);
-                match blobs.get(key).and_then(|blob| blob.get(from..to)) {
+                match blobs
+                    .get(&self.stored_name(key))
+                    .and_then(|blob| blob.get(from..to))
+                {
                     Some(bytes) => pieces.push(bytes.to_vec()),
                     None if index == 0 => return None,
                     None => {
@@ -496,6 +578,33 @@ impl Port for FakePort {
             Some(FakeStream::of(&self.clock, pieces, None))
         };
         self.call(Op::BlobStream, act).await
+    }
+
+    async fn sign_ed25519(&self, seed: &[u8; 32], message: &[u8]) -> Result<[u8; 64], PortFault> {
+        let key = SigningKey::from_bytes(seed);
+        self.call(Op::Sign, || key.sign(message).to_bytes()).await
+    }
+
+    async fn ed25519_public(&self, seed: &[u8; 32]) -> Result<[u8; 32], PortFault> {
+        let key = SigningKey::from_bytes(seed);
+        self.call(Op::Sign, || key.verifying_key().to_bytes()).await
+    }
+
+    async fn verify(
+        &self,
+        algorithm: Algorithm,
+        public: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<bool, PortFault> {
+        assert_eq!(algorithm, Algorithm::Ed25519, "the fake knows no other");
+        let valid = || {
+            let public = public.try_into().ok()?;
+            let key = VerifyingKey::from_bytes(public).ok()?;
+            let signature = Signature::from_slice(signature).ok()?;
+            key.verify_strict(message, &signature).ok()
+        };
+        self.call(Op::Verify, || valid().is_some()).await
     }
 
     fn call(&self, request: UpstreamRequest<'_>, tee: bool) -> FakeCall {
@@ -582,7 +691,7 @@ impl Port for FakePort {
         let answer = Rc::clone(
             self.answers
                 .borrow_mut()
-                .entry(name.to_owned())
+                .entry(self.stored_name(name))
                 .or_default(),
         );
         let reply = streams::open(self, answer, &command).await;
@@ -590,6 +699,11 @@ impl Port for FakePort {
             Some(_) => Err(PortFault("Stored failed after".into())),
             None => Ok(reply),
         }
+    }
+
+    fn known<T>(&self, step: impl FnOnce(&mut Known) -> T) -> T {
+        let mut known = self.known.borrow_mut();
+        step(known.entry(self.1.to_string()).or_default())
     }
 
     fn view<T>(&self, target: &str, step: impl FnOnce(&mut LocalView) -> T) -> T {
@@ -600,7 +714,7 @@ impl Port for FakePort {
     fn memory_get(&self, key: &str) -> Option<Vec<u8>> {
         let memory = self.memory.borrow();
         memory
-            .get(key)
+            .get(&self.stored_name(key))
             .filter(|(_, expires)| self.now() < *expires)
             .map(|(bytes, _)| bytes.clone())
     }
@@ -608,7 +722,7 @@ impl Port for FakePort {
     fn memory_put(&self, key: &str, value: &[u8], expires: Millis) {
         self.memory
             .borrow_mut()
-            .insert(key.to_owned(), (value.to_vec(), expires));
+            .insert(self.stored_name(key), (value.to_vec(), expires));
     }
 
     fn bindings(&self) -> Vec<(&'static str, bool)> {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every test file uses another part of this")]
 
 pub mod fake_port;
+pub mod operator;
 pub mod pipe;
 pub mod run;
 pub mod streams;

@@ -1,7 +1,8 @@
 //! Removing what is over: expired documents, abandoned uploads, deletions that stopped half-way.
 
 use super::{ask_owner, purge};
-use crate::app::port::{Class, Port, PortFault, call};
+use crate::app::objects::ask;
+use crate::app::port::{Class, Port, PortFault};
 use crate::base::time::Millis;
 use crate::domain::documents::directory::{self, DOCUMENT_OWNERS, Directory, Visit};
 use crate::domain::documents::owner;
@@ -40,7 +41,7 @@ pub async fn sweep<P: Port>(port: &P) -> Result<Swept, PortFault> {
     let due = directory::Command::Due {
         limit: OWNERS_AT_ONCE,
     };
-    let owners = match call::<Directory>(port, Class::Directory, DOCUMENT_OWNERS, &due).await? {
+    let owners = match ask::<Directory>(port, Class::Directory, DOCUMENT_OWNERS, due).await? {
         directory::Reply::Due { owners } => owners,
         directory::Reply::Done => return Err(PortFault("the directory gave no list".to_owned())),
     };
@@ -64,8 +65,7 @@ pub async fn sweep<P: Port>(port: &P) -> Result<Swept, PortFault> {
             mark,
             next_due,
         };
-        if let Err(fault) = call::<Directory>(port, Class::Directory, DOCUMENT_OWNERS, &done).await
-        {
+        if let Err(fault) = ask::<Directory>(port, Class::Directory, DOCUMENT_OWNERS, done).await {
             swept.faults.push(fault.0);
         }
     }

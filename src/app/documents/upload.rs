@@ -1,8 +1,10 @@
 //! Creating a document.
 
-use super::{ask_owner, own_site, purge, register, shape, unexpected};
-use crate::app::gate::Caller;
-use crate::app::port::{ByteSource, Class, Port, PortFault, call, storage_refusal};
+use super::{ask_owner, own_site, owner_of_key, purge, register, shape, unexpected};
+use crate::app::gate::{Caller, trusting};
+use crate::app::keyring::keyring;
+use crate::app::objects::ask;
+use crate::app::port::{ByteSource, Class, Port, PortFault, storage_refusal};
 use crate::app::reply::Reply;
 use crate::app::request::Head;
 use crate::app::stored::keyed;
@@ -17,7 +19,7 @@ use crate::domain::documents::manifest::{
 use crate::domain::documents::owner::{self, Intent, Limits, Shortage};
 use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, charge, network_ledger};
 use crate::domain::documents::wire::{self, Shape};
-use crate::domain::identity::{Principal, RENEW_AFTER, new_visitor, set_cookie};
+use crate::domain::identity::{Principal, RENEW_AFTER, new_visitor, visitor_cookie};
 use crate::domain::settings::DerivedKeys;
 use crate::domain::settings::config::Documents;
 use crate::domain::settings::names::MASTER_KEY;
@@ -104,7 +106,7 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
 
     // 2
     let now = port.now();
-    let (owner, cookie) = visitor(port, caller, head, keys, now);
+    let (owner, cookie) = visitor(port, caller, head, now).await?;
     let intent = Intent {
         id: document_id(now, &port.random()),
         owner,
@@ -211,25 +213,33 @@ fn declared_length(head: &Head, policy: &Documents) -> Result<u64, Refusal> {
 
 // === 2 ===
 
-/// The visitor's id, and the cookie that makes or keeps it known.
-fn visitor(
-    port: &impl Port,
+/// Whose the document will be, and the cookie that makes or keeps a visitor known.
+async fn visitor<P: Port>(
+    port: &P,
     caller: &Caller,
     head: &Head,
-    keys: &DerivedKeys,
     now: Millis,
-) -> (String, Option<String>) {
+) -> Result<(String, Option<String>), Refusal> {
     let principal = match &caller.principal {
         Principal::Anonymous => new_visitor(&port.random(), now),
-        known @ Principal::Visitor { .. } => known.clone(),
+        known => known.clone(),
     };
-    let Principal::Visitor { id, issued } = principal else {
-        return (String::new(), None);
+    let (id, issued) = match principal {
+        Principal::Visitor { id, issued, .. } => (id, issued),
+        Principal::Key(view) => return Ok((owner_of_key(&view.id), None)),
+        Principal::Anonymous => return Err(Refusal::new(Code::Internal)),
     };
     let fresh = caller.principal == Principal::Anonymous;
-    let stale = now.since(issued) > RENEW_AFTER;
-    let cookie = (fresh || stale).then(|| set_cookie(&id, now, &keys.cookie, head.https()));
-    (id, cookie)
+    let bearer = head.authorization.is_some() || head.api_key.is_some();
+    let stale = !bearer && now.since(issued) > RENEW_AFTER;
+    if !fresh && !stale {
+        return Ok((id, None));
+    }
+    let ring = keyring(port).await?;
+    let cookie = trusting(port, &ring, head, |trust| {
+        visitor_cookie(&id, &port.random(), trust, now, head.https())
+    });
+    Ok((id, cookie))
 }
 
 /// A network's name in stored rows: the first 128 bits of an HMAC, in 32 hex digits.
@@ -335,7 +345,7 @@ async fn reserve(port: &impl Port, intent: &Intent, policy: &Documents) -> Resul
             Refusal::new(Code::QuotaExceeded)
                 .detail(format!("All documents {whose} may have {limit} bytes together, and there is not enough left."))
         };
-        match call::<Ledger>(port, Class::Ledger, ledger, &command).await {
+        match ask::<Ledger>(port, Class::Ledger, ledger, command.clone()).await {
             Ok(quota::Reply::Done) => {}
             Ok(quota::Reply::Full { .. } | quota::Reply::Unknown) => return Err(full()),
             Err(fault) => return Err(storage_refusal(&fault)),
@@ -433,7 +443,7 @@ async fn settle(port: &impl Port, document: &Document) -> Result<(), Refusal> {
         expires: document.expires,
     };
     for ledger in [network_ledger(&document.network).as_str(), SITE_LEDGER] {
-        match call::<Ledger>(port, Class::Ledger, ledger, &command).await {
+        match ask::<Ledger>(port, Class::Ledger, ledger, command.clone()).await {
             Ok(quota::Reply::Done) => {}
             Ok(other) => return Err(lost(&format!("{ledger} answered {other:?}"))),
             Err(fault) => return Err(storage_refusal(&fault)),

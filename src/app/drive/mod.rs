@@ -11,6 +11,7 @@ mod wait;
 
 use std::pin::Pin;
 
+use super::accounts::Reserved;
 use super::attempt::{Attempt, Body};
 use super::health::Health;
 use super::job::{Job, Wants};
@@ -48,6 +49,7 @@ pub struct Drive<P: Port> {
     sent: u64,
     whole: Option<Body>,
     end: Option<End>,
+    reserved: Reserved,
 }
 
 /// Where an inspected stream goes.
@@ -81,7 +83,16 @@ fn nowhere<P: Port>(stopped: Stopped) -> Sink<P> {
 
 impl<P: Port> Drive<P> {
     /// Begins: the first attempt is under way when this returns.
-    pub fn begin(port: &P, job: Job, plan: Plan, health: Health<P>, delivery: Delivery) -> Self {
+    ///
+    /// `reserved` is settled with what the attempts really took.
+    pub fn begin(
+        port: &P,
+        job: Job,
+        plan: Plan,
+        health: Health<P>,
+        delivery: Delivery,
+        reserved: Reserved,
+    ) -> Self {
         let jitter = u64::from_le_bytes(port.random());
         let (began, deadlines) = (port.now(), plan.deadlines);
         let (engine, actions) = Engine::new(plan, began, jitter);
@@ -102,6 +113,7 @@ impl<P: Port> Drive<P> {
             sent: 0,
             whole: None,
             end: None,
+            reserved,
         };
         drive.perform(actions);
         drive
@@ -133,7 +145,7 @@ impl<P: Port> Drive<P> {
         closing: impl FnOnce(&mut Self, &End) -> Vec<u8>,
     ) {
         // What failed before is told now, not when a long answer has ended.
-        self.settle().await;
+        self.health.settle().await;
         loop {
             let out = core::mem::take(&mut self.out);
             if !out.is_empty() {
@@ -267,9 +279,14 @@ impl<P: Port> Drive<P> {
         }
     }
 
-    /// Tells the breakers and gives leases back: after the last byte.
+    /// Tells the breakers, gives leases back, and books what the call really took: after the last byte.
     pub async fn settle(&mut self) {
         self.health.settle().await;
+        let Total { usage, cost, .. } = self.total();
+        let tokens = usage.input.saturating_add(usage.output);
+        self.reserved
+            .settle(&self.port, tokens, cost.map_or(0, |cost| cost.0))
+            .await;
     }
 
     fn tell(&mut self, input: Input) {

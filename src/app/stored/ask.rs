@@ -15,8 +15,8 @@ use crate::app::reply::{Body, Outcome, Reply};
 use crate::app::request::Head;
 use crate::app::standing;
 use crate::base::errors::{Code, Refusal};
+use crate::base::json;
 use crate::base::time::Millis;
-use crate::domain::cache::DEFAULT_TENANT;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::request::ChatRequest;
 use crate::domain::llm::stream::delivery::full_id;
@@ -59,6 +59,8 @@ pub async fn ask<P: Port>(
         previous: request.previous.clone(),
     }));
     let run = Run {
+        tenant: call.port.tenant().to_owned(),
+        payer: call.caller.payer.clone(),
         begin,
         background: place.background,
         work,
@@ -104,6 +106,8 @@ pub async fn ask_raw<P: Port>(
         request_id: caller.request_id.clone(),
     };
     let run = Run {
+        tenant: port.tenant().to_owned(),
+        payer: caller.payer.clone(),
         begin,
         background: false,
         work: Work::Raw(Box::new(call.clone())),
@@ -123,11 +127,11 @@ async fn tell<P: Port>(
     let text = serde_json::to_string(command)
         .map_err(|error| Refusal::new(Code::Internal).cause(error.to_string()))?;
     let StoredReply { told, stream } = port
-        .stored(&format!("v1/{DEFAULT_TENANT}/{id}"), text)
+        .stored(id, text)
         .await
         .map_err(|fault| storage_refusal(&fault))?;
-    let told = serde_json::from_str(&told)
-        .map_err(|error| Refusal::new(Code::Internal).cause(error.to_string()))?;
+    let told =
+        json::read(&told).map_err(|error| Refusal::new(Code::Internal).cause(error.to_string()))?;
     Ok((told, stream))
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::app::accounts::Payer;
 use crate::app::call::Wishes;
 use crate::app::kept::SlotKey;
 use crate::app::raw::RawCall;
@@ -66,6 +67,10 @@ impl Command {
 /// A call that wants to be made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Run {
+    /// Whose stores it reaches.
+    pub tenant: String,
+    /// Whose use it is.
+    pub payer: Payer,
     /// How its answer is kept, and for whom.
     pub begin: log::Begin,
     /// Answer at once, without waiting for the end.

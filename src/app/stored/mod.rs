@@ -12,5 +12,5 @@ mod place;
 pub use ask::{ask, ask_raw, cancel, delete, get, look};
 pub use perform::{Ended, Stage, perform};
 pub use place::{
-    Place, digest_of, echo_of, keyed, object_id, owner, partition, place, place_of_new,
+    Place, digest_of, echo_of, keyed, object_id, owner, partition, place, place_of_new, shared_with,
 };

@@ -5,6 +5,7 @@ use crate::app::call::{Begun, Call, refused};
 use crate::app::chat::{builtin, call_of, planned};
 use crate::app::drive::{Sink, Stopped};
 use crate::app::gate::Caller;
+use crate::app::house::current;
 use crate::app::kept::Slot;
 use crate::app::port::Port;
 use crate::app::raw::{self, RawCall};
@@ -35,20 +36,31 @@ pub enum Ended {
 
 /// Runs a call in its object.
 pub async fn perform<P: Port, S: Stage + Clone + 'static>(port: &P, run: Run, stage: S) -> Ended {
-    let request_id = run.begin.request_id;
+    let port = match current(port).await {
+        Ok(port) => port,
+        Err(refusal) => return Ended::Refused(refusal),
+    };
+    let caller = Caller {
+        principal: Principal::Anonymous,
+        payer: run.payer,
+        network: String::new(),
+        client: String::new(),
+        country: None,
+        request_id: run.begin.request_id,
+    };
     match run.work {
-        Work::Chat(work) => perform_chat(port, &work, request_id, stage).await,
-        Work::Raw(call) => perform_raw(port, &call, request_id, &stage).await,
+        Work::Chat(work) => perform_chat(&port, &work, caller, stage).await,
+        Work::Raw(call) => perform_raw(&port, &call, &caller, &stage).await,
     }
 }
 
 async fn perform_chat<P: Port, S: Stage + Clone + 'static>(
     port: &P,
     work: &ChatWork,
-    request_id: String,
+    caller: Caller,
     stage: S,
 ) -> Ended {
-    let call = match prepare(port, work, request_id) {
+    let call = match prepare(port, work, caller) {
         Ok(Prepared::Providers(call)) => call,
         Ok(Prepared::Builtin(request)) => {
             return match builtin(port, work.chinese, &request, &work.wishes).await {
@@ -62,6 +74,7 @@ async fn perform_chat<P: Port, S: Stage + Clone + 'static>(
         return at_once(kept, &stage);
     }
     match call.begin(true, Some(stage.stopped())).await {
+        Begun::Refused(refusal) => Ended::Refused(refusal),
         Begun::Failed(refusal, drive) => Ended::Refused(refused(refusal, drive).await),
         Begun::Committed(mut drive) => {
             let owned = |headers: Vec<(&'static str, String)>| {
@@ -101,17 +114,11 @@ async fn perform_chat<P: Port, S: Stage + Clone + 'static>(
 async fn perform_raw<P: Port, S: Stage>(
     port: &P,
     call: &RawCall,
-    request_id: String,
+    caller: &Caller,
     stage: &S,
 ) -> Ended {
-    let caller = Caller {
-        principal: Principal::Anonymous,
-        network: String::new(),
-        client: String::new(),
-        request_id,
-    };
     let asked = match find_alias(port.settings(), &call.alias) {
-        Ok(alias) => raw::ask(port, &caller, alias, call).await,
+        Ok(alias) => raw::ask(port, caller, alias, call).await,
         Err(refusal) => Err(refusal),
     };
     match asked {
@@ -154,7 +161,7 @@ enum Prepared<P: Port> {
 }
 
 /// The call as it was planned on the worker's side.
-fn prepare<P: Port>(port: &P, work: &ChatWork, request_id: String) -> Result<Prepared<P>, Refusal> {
+fn prepare<P: Port>(port: &P, work: &ChatWork, caller: Caller) -> Result<Prepared<P>, Refusal> {
     let mut request = chat_request(work.body.clone(), work.protocol)?;
     request.previous.clone_from(&work.previous);
     let settings = port.settings();
@@ -164,10 +171,9 @@ fn prepare<P: Port>(port: &P, work: &ChatWork, request_id: String) -> Result<Pre
         return Ok(Prepared::Builtin(Box::new(request)));
     };
     let caller = Caller {
-        principal: Principal::Anonymous,
         network: work.network.clone(),
         client: work.client.clone(),
-        request_id,
+        ..caller
     };
     let mut call = call_of(port, &caller, alias, &request, candidates);
     call.choice = plan.choice;

@@ -8,7 +8,7 @@ use crate::base::digest::{base64url, hex, hmac_sha256, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::json::canonical_object;
 use crate::base::time::Millis;
-use crate::domain::cache::DEFAULT_TENANT;
+use crate::domain::cache::Partition;
 use crate::domain::identity::Principal;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect::responses::echo::Echo;
@@ -42,6 +42,7 @@ pub struct Place {
 pub fn partition(caller: &Caller) -> String {
     match &caller.principal {
         Principal::Visitor { id, .. } => format!("visitor/{id}"),
+        Principal::Key(view) => format!("key/{}", view.id),
         Principal::Anonymous => format!("client/{}", caller.client),
     }
 }
@@ -52,7 +53,17 @@ pub fn partition(caller: &Caller) -> String {
 pub fn owner(caller: &Caller) -> String {
     match &caller.principal {
         Principal::Visitor { id, .. } => format!("visitor/{id}"),
+        Principal::Key(view) => format!("key/{}", view.id),
         Principal::Anonymous => log::HOLDER.to_owned(),
+    }
+}
+
+/// With whom an alias's kept answers are shared.
+#[must_use]
+pub fn shared_with<'a>(caller: &'a Caller, alias: &Alias) -> Partition<'a> {
+    match &caller.principal {
+        Principal::Key(view) if !alias.public => Partition::Principal(&view.id),
+        _ => Partition::Shared,
     }
 }
 
@@ -65,7 +76,7 @@ pub fn object_id(settings: &Settings, purpose: &str, parts: &[&str]) -> Result<S
         .keys
         .as_ref()
         .ok_or_else(|| Refusal::new(Code::SetupRequired).detail("MASTER_KEY is not set."))?;
-    let text = json!([purpose, DEFAULT_TENANT, parts]).to_string();
+    let text = json!([purpose, parts]).to_string();
     let mac = hmac_sha256(keys.cache.reveal(), text.as_bytes());
     Ok(base64url(mac.get(..16).unwrap_or_default()))
 }

@@ -160,7 +160,7 @@ pub fn is_document_id(id: &str) -> bool {
 /// The key of a segment's blob.
 #[must_use]
 pub fn segment_key(owner: &str, id: &str, segment: usize) -> String {
-    format!("v1/default/docs/{owner}/{id}/{segment:05}")
+    format!("docs/{owner}/{id}/{segment:05}")
 }
 
 /// The keys of a document's first `count` segments.
@@ -212,20 +212,20 @@ pub(crate) mod tests {
         let stored = r#"{"id":"file_1","owner":"vis_1","filename":"a.txt","purpose":"fine-tune","content_type":"text/plain; charset=utf-8","bytes":9,"sha256":"0000000000000000000000000000000000000000000000000000000000000000","segments":[{"length":4},{"length":5}],"version":1,"created":1000,"expires":9000,"network":"n1"}"#;
         let mut expected = document("file_1", &[4, 5]);
         expected.purpose = Purpose::FineTune;
-        assert_eq!(serde_json::from_str::<Document>(stored).unwrap(), expected);
+        assert_eq!(
+            crate::base::json::read::<Document>(stored).unwrap(),
+            expected
+        );
         assert_eq!(serde_json::to_string(&expected).unwrap(), stored);
     }
 
     #[test]
     fn keys_are_pinned() {
         // A change here orphans every stored segment.
-        assert_eq!(
-            segment_key("vis_1", "file_2", 3),
-            "v1/default/docs/vis_1/file_2/00003"
-        );
+        assert_eq!(segment_key("vis_1", "file_2", 3), "docs/vis_1/file_2/00003");
         assert_eq!(
             segment_keys("o", "d", 2),
-            ["v1/default/docs/o/d/00000", "v1/default/docs/o/d/00001"]
+            ["docs/o/d/00000", "docs/o/d/00001"]
         );
     }
 

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::{Finish, Keys, Standing};
 use super::manifest::{Document, Purpose, segment_keys};
+use crate::base::json;
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
@@ -260,7 +261,7 @@ impl Machine for OwnerDocuments {
         let mut owner = Self::default();
         for (key, value) in rows {
             let id = key.strip_prefix(ROW_PREFIX);
-            if let (Some(id), Ok(row)) = (id, serde_json::from_str(&value)) {
+            if let (Some(id), Ok(row)) = (id, json::read(&value)) {
                 owner.rows.insert(id.to_owned(), row);
             } else if !owner.keys.load(&key, &value) {
                 owner.foreign_rows = true;
@@ -886,10 +887,7 @@ mod tests {
         );
         assert_eq!(
             purge("a", 2).keys(),
-            [
-                "v1/default/docs/vis_1/a/00000",
-                "v1/default/docs/vis_1/a/00001"
-            ]
+            ["docs/vis_1/a/00000", "docs/vis_1/a/00001"]
         );
     }
 

@@ -1,4 +1,8 @@
-//! Allow and deny lists: by CIDR block and by country.
+//! Allow and deny lists: by CIDR block, by autonomous system and by country.
+//!
+//! Lists come in layers, the nearest first: what an operator set while the house runs lies over what is configured. An
+//! address rule of a nearer layer decides before one of a farther layer, so that a network that the file allows can be
+//! denied in an emergency, and one that the file denies can be let in.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -6,6 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::network::{Source, keep_v4, keep_v6};
+use crate::domain::settings::config;
 
 /// Why a text is not what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,15 +152,19 @@ impl From<Country> for String {
     }
 }
 
-/// The operator's lists.
+/// One layer of lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Access {
     /// Blocks that no deny rule touches; their limits still hold.
     pub allow: Vec<Cidr>,
     /// Blocks that may not call.
     pub deny: Vec<Cidr>,
-    /// When not empty, only these countries may call.
+    /// Autonomous systems (numbers of 32 bits, RFC 6793) that no deny rule touches.
+    pub allow_asns: Vec<u32>,
+    /// Autonomous systems that may not call.
+    pub deny_asns: Vec<u32>,
+    /// When any layer has some, only these countries may call.
     pub allow_countries: Vec<Country>,
     /// Countries that may not call.
     pub deny_countries: Vec<Country>,
@@ -175,39 +184,90 @@ pub enum Decision {
 pub enum DeniedBy {
     /// A block of addresses.
     Address,
+    /// An autonomous system.
+    Network,
     /// A country.
     Country,
 }
 
 impl Access {
-    /// Applies the lists: `allow`, then `deny`, then the countries. `country` is the platform's header.
-    ///
-    /// A caller without an address matches no block, so only the country rules apply to it.
+    /// The lists of the configuration. Its entries were checked when it was read; one that cannot be read is left out.
     #[must_use]
-    pub fn decide(&self, source: &Source, country: Option<&str>) -> Decision {
-        let listed = |list: &[Cidr]| {
-            source
-                .address()
-                .is_some_and(|address| list.iter().any(|block| block.contains(address)))
-        };
-        if listed(&self.allow) {
-            return Decision::Checked;
+    pub fn of(lists: &config::Access) -> Self {
+        fn read<T: FromStr>(list: &[String]) -> Vec<T> {
+            list.iter().filter_map(|text| text.parse().ok()).collect()
         }
-        if listed(&self.deny) {
-            return Decision::Denied(DeniedBy::Address);
+        Self {
+            allow: read(&lists.allow),
+            deny: read(&lists.deny),
+            allow_asns: lists.allow_asns.clone(),
+            deny_asns: lists.deny_asns.clone(),
+            allow_countries: read(&lists.allow_countries),
+            deny_countries: read(&lists.deny_countries),
         }
-        let country = Country::of_header(country);
-        let missing = !self.allow_countries.is_empty() && !self.allow_countries.contains(&country);
-        if missing || self.deny_countries.contains(&country) {
-            return Decision::Denied(DeniedBy::Country);
-        }
-        Decision::Checked
     }
+
+    /// Applies this layer alone; see [`decide`].
+    #[must_use]
+    pub fn decide(&self, source: &Source, country: Option<&str>, asn: Option<u32>) -> Decision {
+        decide(&[self], source, country, asn)
+    }
+
+    /// What the rules by address and by autonomous system say, if any of them matches.
+    fn of_network(&self, source: &Source, asn: Option<u32>) -> Option<Decision> {
+        let listed = |list: &[Cidr]| contains(list, source);
+        let system = |list: &[u32]| asn.is_some_and(|asn| list.contains(&asn));
+        if listed(&self.allow) || system(&self.allow_asns) {
+            Some(Decision::Checked)
+        } else if listed(&self.deny) {
+            Some(Decision::Denied(DeniedBy::Address))
+        } else if system(&self.deny_asns) {
+            Some(Decision::Denied(DeniedBy::Network))
+        } else {
+            None
+        }
+    }
+}
+
+/// Is the caller's address in one of the blocks? A caller without an address is in none.
+#[must_use]
+pub fn contains(blocks: &[Cidr], source: &Source) -> bool {
+    source
+        .address()
+        .is_some_and(|address| blocks.iter().any(|block| block.contains(address)))
+}
+
+/// Applies layers of lists, the nearest first. `country` and `asn` are what the platform tells.
+///
+/// In each layer: allowed blocks, allowed systems, denied blocks, denied systems; the first layer in which one of
+/// them matches decides. Where none does, the countries of all layers together decide. A caller without an address
+/// matches no block, and one without a known system no system.
+#[must_use]
+pub fn decide(
+    layers: &[&Access],
+    source: &Source,
+    country: Option<&str>,
+    asn: Option<u32>,
+) -> Decision {
+    if let Some(decision) = layers
+        .iter()
+        .find_map(|layer| layer.of_network(source, asn))
+    {
+        return decision;
+    }
+    let country = Country::of_header(country);
+    let denied = layers.iter().any(|l| l.deny_countries.contains(&country));
+    let allowed = layers.iter().all(|l| l.allow_countries.is_empty())
+        || layers.iter().any(|l| l.allow_countries.contains(&country));
+    if denied || !allowed {
+        return Decision::Denied(DeniedBy::Country);
+    }
+    Decision::Checked
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Access, Cidr, Country, Decision, DeniedBy};
+    use super::{Access, Cidr, Country, Decision, DeniedBy, decide};
     use crate::domain::limits::network::Source;
 
     fn blocks(list: &[&str]) -> Vec<Cidr> {
@@ -270,7 +330,7 @@ mod tests {
         .unwrap();
         assert_eq!(
             serde_json::to_string(&access).unwrap(),
-            r#"{"allow":["192.0.2.0/24","2001:db8::1/128"],"deny":[],"allow_countries":[],"deny_countries":["CH","T1"]}"#
+            r#"{"allow":["192.0.2.0/24","2001:db8::1/128"],"deny":[],"allow_asns":[],"deny_asns":[],"allow_countries":[],"deny_countries":["CH","T1"]}"#
         );
         assert!(serde_json::from_str::<Access>(r#"{"allow":["all"]}"#).is_err());
         assert!(serde_json::from_str::<Access>(r#"{"deny_countries":["CHE"]}"#).is_err());
@@ -281,8 +341,8 @@ mod tests {
         let access = Access {
             allow: blocks(&["192.0.2.0/28"]),
             deny: blocks(&["192.0.2.0/24", "2001:db8::/32"]),
-            allow_countries: vec![],
             deny_countries: countries(&["CH"]),
+            ..Access::default()
         };
         let address = Decision::Denied(DeniedBy::Address);
         let country = Decision::Denied(DeniedBy::Country);
@@ -298,7 +358,11 @@ mod tests {
             ("not an address", Some("DE"), Decision::Checked),
         ] {
             let source = Source::parse(Some(ip));
-            assert_eq!(access.decide(&source, from), decision, "{ip} {from:?}");
+            assert_eq!(
+                access.decide(&source, from, None),
+                decision,
+                "{ip} {from:?}"
+            );
         }
     }
 
@@ -310,7 +374,7 @@ mod tests {
             ..Access::default()
         };
         let denied = Decision::Denied(DeniedBy::Country);
-        assert_eq!(access.decide(&source, Some("CH")), Decision::Checked);
+        assert_eq!(access.decide(&source, Some("CH"), None), Decision::Checked);
         for from in [
             Some("FR"),
             Some("T1"),
@@ -320,11 +384,99 @@ mod tests {
             Some(""),
             None,
         ] {
-            assert_eq!(access.decide(&source, from), denied, "{from:?}");
+            assert_eq!(access.decide(&source, from, None), denied, "{from:?}");
         }
         access.allow_countries.push(Country::UNKNOWN);
-        assert_eq!(access.decide(&source, None), Decision::Checked);
+        assert_eq!(access.decide(&source, None, None), Decision::Checked);
         access.deny_countries = countries(&["CH"]);
-        assert_eq!(access.decide(&source, Some("CH")), denied);
+        assert_eq!(access.decide(&source, Some("CH"), None), denied);
+    }
+
+    #[test]
+    fn systems_are_asked_after_allowed_blocks_and_before_countries() {
+        let access = Access {
+            allow: blocks(&["192.0.2.0/28"]),
+            deny: blocks(&["192.0.2.0/24"]),
+            allow_asns: vec![64496],
+            deny_asns: vec![64497, 4_294_967_295],
+            deny_countries: countries(&["CH"]),
+            ..Access::default()
+        };
+        let denied = |by| Decision::Denied(by);
+        for (ip, asn, from, decision) in [
+            ("192.0.2.1", Some(64497), "CH", Decision::Checked),
+            ("192.0.2.99", Some(64496), "CH", Decision::Checked),
+            ("192.0.2.99", Some(64497), "DE", denied(DeniedBy::Address)),
+            ("198.51.100.1", Some(64497), "CH", denied(DeniedBy::Network)),
+            (
+                "not an address",
+                Some(4_294_967_295),
+                "DE",
+                denied(DeniedBy::Network),
+            ),
+            ("198.51.100.1", Some(64498), "CH", denied(DeniedBy::Country)),
+            ("198.51.100.1", None, "DE", Decision::Checked),
+        ] {
+            let source = Source::parse(Some(ip));
+            let said = access.decide(&source, Some(from), asn);
+            assert_eq!(said, decision, "{ip} {asn:?} {from}");
+        }
+    }
+
+    #[test]
+    fn a_nearer_layer_decides_about_addresses_and_countries_add_up() {
+        let far = Access {
+            allow: blocks(&["192.0.2.0/24"]),
+            deny: blocks(&["198.51.100.0/24"]),
+            allow_countries: countries(&["CH"]),
+            ..Access::default()
+        };
+        let near = Access {
+            allow: blocks(&["198.51.100.7"]),
+            deny: blocks(&["192.0.2.7"]),
+            deny_asns: vec![64497],
+            allow_countries: countries(&["DE"]),
+            deny_countries: countries(&["FR"]),
+            ..Access::default()
+        };
+        let address = Decision::Denied(DeniedBy::Address);
+        let country = Decision::Denied(DeniedBy::Country);
+        for (ip, asn, from, decision) in [
+            // The operator's deny wins over the file's allow, and the operator's allow over the file's deny.
+            ("192.0.2.7", None, "CH", address),
+            ("192.0.2.8", None, "FR", Decision::Checked),
+            (
+                "192.0.2.8",
+                Some(64497),
+                "CH",
+                Decision::Denied(DeniedBy::Network),
+            ),
+            ("198.51.100.7", None, "FR", Decision::Checked),
+            ("198.51.100.8", None, "CH", address),
+            ("203.0.113.1", None, "CH", Decision::Checked),
+            ("203.0.113.1", None, "DE", Decision::Checked),
+            ("203.0.113.1", None, "FR", country),
+            ("203.0.113.1", None, "AT", country),
+        ] {
+            let source = Source::parse(Some(ip));
+            let said = decide(&[&near, &far], &source, Some(from), asn);
+            assert_eq!(said, decision, "{ip} {asn:?} {from}");
+        }
+        let nobody = Source::parse(None);
+        assert_eq!(decide(&[], &nobody, None, None), Decision::Checked);
+    }
+
+    #[test]
+    fn the_configured_lists_are_read_in_full() {
+        let lists: crate::domain::settings::config::Access = serde_json::from_str(
+            r#"{"allow":["192.0.2.1"],"deny":["2001:db8::/32"],"allow_countries":["CH"],
+                "deny_countries":["FR"],"allow_asns":[1],"deny_asns":[2]}"#,
+        )
+        .unwrap();
+        let access = Access::of(&lists);
+        assert_eq!(
+            serde_json::to_string(&access).unwrap(),
+            r#"{"allow":["192.0.2.1/32"],"deny":["2001:db8::/32"],"allow_asns":[1],"deny_asns":[2],"allow_countries":["CH"],"deny_countries":["FR"]}"#
+        );
     }
 }

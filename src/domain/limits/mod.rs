@@ -16,12 +16,14 @@
 //! present; jumping forward refills at most one full quota.
 
 pub mod access;
+pub mod account;
 pub mod bucket;
 pub mod headers;
 pub mod machine;
 pub mod network;
 pub mod policy;
 pub mod row;
+pub mod rules;
 pub mod window;
 
 pub use access::{Access, Cidr, Country, Decision, DeniedBy};

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::base::digest::{Bytes32, base64url, hmac_sha256};
+
 /// Where a request came from, as far as the platform vouches for it.
 ///
 /// Built from `CF-Connecting-IP` alone. A header that is not exactly one address (absent, a list, with a port or
@@ -38,7 +40,8 @@ impl Source {
         }
     }
 
-    /// The client's row in that object: an IPv4 address, or an IPv6 /64 (what one household or server is given).
+    /// The client in that object: an IPv4 address, or an IPv6 /64 (what one household or server is given). What is stored
+    /// bears [`client_name`] instead.
     #[must_use]
     pub fn client(&self) -> String {
         match self.address {
@@ -51,7 +54,7 @@ impl Source {
 
 /// The part of the address space that one limiter object serves.
 ///
-/// `Display` gives the object's name: `v4-198.51.100.0`, `v6-2001:db8:1::` or `unknown`.
+/// `Display` gives `v4-198.51.100.0`, `v6-2001:db8:1::` or `unknown`; what is stored bears [`network_name`] instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// An IPv4 /24, its host bits zero.
@@ -79,6 +82,25 @@ impl fmt::Display for Network {
     }
 }
 
+/// The network's name in stored names: 22 characters of base64url that tell nothing without the key.
+#[must_use]
+pub fn network_name(key: &Bytes32, source: &Source) -> String {
+    hashed(key, "network", &source.network().to_string())
+}
+
+/// The client's name in stored rows: 22 characters of base64url that tell nothing without the key.
+#[must_use]
+pub fn client_name(key: &Bytes32, source: &Source) -> String {
+    hashed(key, "client", &source.client())
+}
+
+/// The first half of an HMAC: 128 bits are enough to tell clients apart. There are so few IPv4 addresses that a hash
+/// without a key would be undone by trying them all.
+fn hashed(key: &Bytes32, kind: &str, text: &str) -> String {
+    let digest = hmac_sha256(key, format!("{kind} {text}").as_bytes());
+    base64url(digest.first_chunk::<16>().unwrap_or(&[0; 16]))
+}
+
 /// Clears all but the first `bits` of an IPv4 address.
 pub(super) fn keep_v4(address: Ipv4Addr, bits: u8) -> Ipv4Addr {
     let host = u32::MAX.checked_shr(u32::from(bits)).unwrap_or(0);
@@ -93,7 +115,28 @@ pub(super) fn keep_v6(address: Ipv6Addr, bits: u8) -> Ipv6Addr {
 
 #[cfg(test)]
 mod tests {
-    use super::Source;
+    use super::{Source, client_name, network_name};
+
+    #[test]
+    fn stored_names_hold_no_address_and_depend_on_the_key() {
+        let key = [7; 32];
+        let names = |ip: &str, key| {
+            let source = Source::parse(Some(ip));
+            (network_name(key, &source), client_name(key, &source))
+        };
+        let (network, client) = names("198.51.100.7", &key);
+        // Pinned: a change would refill every limit once.
+        assert_eq!(network, "ABCgUNxv-Um4Mxc-E8qy-w");
+        assert_eq!(client, "5X564XMrAgYd6M_WSS5TAg");
+        assert_eq!(names("198.51.100.8", &key).0, network);
+        assert_ne!(names("198.51.100.8", &key).1, client);
+        assert_ne!(names("198.51.101.7", &key).0, network);
+        assert_ne!(names("198.51.100.7", &[8; 32]).0, network);
+        // Without exactly one address both texts are "unknown", and the names still differ.
+        let (network, client) = names("", &key);
+        assert_ne!(network, client);
+        assert!(network.len() == 22 && client.len() == 22);
+    }
 
     #[test]
     fn one_address_names_its_object_and_row() {

@@ -124,7 +124,7 @@ pub struct Policy {
 }
 
 /// The name of a window in `RateLimit-Policy` and in errors.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LimitName {
     /// [`Policy::burst`].
@@ -135,6 +135,20 @@ pub enum LimitName {
     NetworkBurst,
     /// [`Policy::network_sustained`].
     NetworkSustained,
+    /// An account's tokens.
+    Tokens,
+    /// An account's places: calls at the same time.
+    Concurrent,
+    /// An account's money in the hour (UTC).
+    HourBudget,
+    /// An account's money on the day (UTC).
+    DayBudget,
+    /// An account's money in the month (UTC).
+    MonthBudget,
+    /// A block or slow-down that an operator or a rule put on an account.
+    Hold,
+    /// The account's object has as many open reservations as it keeps.
+    Overload,
 }
 
 impl LimitName {
@@ -146,6 +160,13 @@ impl LimitName {
             Self::Sustained => "sustained",
             Self::NetworkBurst => "network-burst",
             Self::NetworkSustained => "network-sustained",
+            Self::Tokens => "tokens",
+            Self::Concurrent => "concurrent",
+            Self::HourBudget => "hour-budget",
+            Self::DayBudget => "day-budget",
+            Self::MonthBudget => "month-budget",
+            Self::Hold => "hold",
+            Self::Overload => "overload",
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::bucket::{self, Bucket};
 use super::policy::{LimitName, LimitStatus, Verdict, Window};
 use super::window::Log;
+use crate::base::json;
 use crate::base::time::Millis;
 
 /// Largest slice, in requests; it is also at most an eighth of the quota.
@@ -81,7 +82,7 @@ impl Row {
     /// unreadable row as all spent now; unless that time is stored, each restart would begin the wait anew.
     #[must_use]
     pub fn load(now: Millis, text: &str) -> (Self, bool) {
-        match serde_json::from_str(text) {
+        match json::read(text) {
             Ok(Stored::Row { b, w, p, r, e }) => {
                 let row = Self {
                     burst: w.map_or(b, |window| b.ahead(now, &window, r)),

@@ -21,6 +21,16 @@ pub const fn is_approximate(window: &Window) -> bool {
     window.requests() > EXACT_QUOTA
 }
 
+/// Admissions of the same part of this length, in milliseconds, are kept together.
+#[must_use]
+pub const fn granule(window: &Window) -> u64 {
+    if is_approximate(window) {
+        window.per().0.div_ceil(GRANULES)
+    } else {
+        1
+    }
+}
+
 /// Admissions within the last window, oldest first. The default is a full allowance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Log {
@@ -42,8 +52,13 @@ impl Log {
     ///
     /// Every question below presumes this call with the same `now`. An admission of time t counts until t + per.
     pub fn advance(&mut self, now: Millis, window: &Window) {
-        self.per = window.per();
         self.rebase(now);
+        self.expire(now, window);
+    }
+
+    /// Forgets what has left the window; what lies in the future stays there, and counts.
+    pub fn expire(&mut self, now: Millis, window: &Window) {
+        self.per = window.per();
         while let Some(first) = self.entries.front() {
             if first.at.plus(self.per) > now {
                 break;
@@ -98,11 +113,7 @@ impl Log {
         if cost == 0 {
             return;
         }
-        let granule = if is_approximate(window) {
-            window.per().0.div_ceil(GRANULES)
-        } else {
-            1
-        };
+        let granule = granule(window);
         let part = |at: Millis| at.0.checked_div(granule);
         self.spent = self.spent.saturating_add(cost);
         match self.entries.back_mut() {
@@ -115,6 +126,33 @@ impl Log {
                 count: cost,
             }),
         }
+    }
+
+    /// Takes back up to `cost` of what was spent at `at`, when the log had this granule. Entries that have left the
+    /// window, or that another granule moved, stay as they are: a refund never takes back what another spent.
+    ///
+    /// Presumes that no [`Log::rebase`] came between.
+    pub fn refund(&mut self, at: Millis, granule: u64, cost: u32) {
+        let part = |at: Millis| at.0.checked_div(granule);
+        let first = self.entries.partition_point(|entry| entry.at < at);
+        let Some(entry) = self.entries.get_mut(first) else {
+            return;
+        };
+        if part(entry.at) != part(at) {
+            return;
+        }
+        let back = cost.min(entry.count);
+        entry.count = entry.count.saturating_sub(back);
+        self.spent = self.spent.saturating_sub(back);
+        if entry.count == 0 {
+            self.entries.remove(first);
+        }
+    }
+
+    /// The time of the latest entry; zero when there is none.
+    #[must_use]
+    pub fn latest(&self) -> Millis {
+        self.entries.back().map_or(Millis::ZERO, |last| last.at)
     }
 
     /// Requests left.

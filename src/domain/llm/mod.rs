@@ -1,5 +1,6 @@
 //! Model calls: reading what callers ask, deciding who answers and with what, and reading what providers send.
 
+pub mod bound;
 pub mod capability;
 pub mod choose;
 pub mod dialect;

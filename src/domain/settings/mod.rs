@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::de::Error as _;
 
 use crate::base::digest::{Bytes32, DIGEST_BYTES, derive_key, from_base64url, hex, sha256};
+use crate::base::json;
 use crate::base::secret::Secret;
 use config::{Alias, Config, Deadlines, Provider, ProviderKind, Retry, Serves, Target};
 
@@ -70,6 +71,33 @@ pub struct DerivedKeys {
     pub address: Secret<Bytes32>,
 }
 
+/// Secrets that are not the root of others.
+pub struct Secrets {
+    /// `ADMIN_TOKEN`
+    pub admin_token: Option<Secret<String>>,
+    /// `TURNSTILE_SECRET`
+    pub turnstile: Option<Secret<String>>,
+    /// `KMS_TOKEN`
+    pub kms_token: Option<Secret<String>>,
+    /// `AUDIT_WEBHOOK_SECRET`
+    pub audit_webhook: Option<Secret<String>>,
+}
+
+impl Secrets {
+    fn read(variable: &dyn Fn(&str) -> Option<String>) -> Self {
+        let read = |name: &str| {
+            let text = variable(name)?.trim().to_owned();
+            (!text.is_empty()).then(|| Secret::new(text))
+        };
+        Self {
+            admin_token: read(names::ADMIN_TOKEN),
+            turnstile: read(names::TURNSTILE_SECRET),
+            kms_token: read(names::KMS_TOKEN),
+            audit_webhook: read(names::AUDIT_WEBHOOK_SECRET),
+        }
+    }
+}
+
 /// A provider that can be called.
 pub struct ActiveProvider {
     /// Its name in gatehouse.toml.
@@ -110,6 +138,16 @@ pub struct Settings {
     pub digest: String,
     /// Keys derived from `MASTER_KEY`; `None` when that secret is missing or malformed.
     pub keys: Option<DerivedKeys>,
+    /// `MASTER_KEY`: the root of the keyring.
+    pub master: Option<Secret<Bytes32>>,
+    /// `MASTER_KEY_PREVIOUS`: the root before it.
+    pub master_previous: Option<Secret<Bytes32>>,
+    /// Further secrets.
+    pub secrets: Secrets,
+    /// Where Turnstile is asked instead, in the environment `test` alone.
+    pub turnstile_url: Option<String>,
+    /// The revision of the keyring whose providers' keys are among these settings; 0: none are.
+    pub ring: u64,
     /// Active providers.
     pub providers: Vec<ActiveProvider>,
     /// Every alias, in order; those without an active target answer 503.
@@ -124,6 +162,19 @@ impl Settings {
     /// # Errors
     /// A configuration or override that is not valid.
     pub fn resolve(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, SettingsFault> {
+        Self::resolve_with(variable, 0, &|_| None)
+    }
+
+    /// The same with providers' keys that operators stored, by the providers' names; a secret of the deployment goes
+    /// before.
+    ///
+    /// # Errors
+    /// As for [`Settings::resolve`].
+    pub fn resolve_with(
+        variable: &dyn Fn(&str) -> Option<String>,
+        ring: u64,
+        stored: &dyn Fn(&str) -> Option<Secret<String>>,
+    ) -> Result<Self, SettingsFault> {
         let environment = Environment::from_name(variable(names::ENVIRONMENT).as_deref());
         let mut config = load(environment, variable)?;
         if let Some(origins) = variable(names::ALLOWED_ORIGINS) {
@@ -133,7 +184,7 @@ impl Settings {
             .providers
             .iter()
             .map(|provider| {
-                activate(provider, variable)
+                activate(provider, variable, stored)
                     .map(|active| (provider.name.clone(), active, activators(provider)))
             })
             .collect::<Result<_, _>>()?;
@@ -150,10 +201,18 @@ impl Settings {
             .iter()
             .map(|alias| resolve_alias(alias, &providers, variable))
             .collect();
+        let master = variable(names::MASTER_KEY).and_then(|text| master_key(&text));
         Ok(Self {
             environment,
             digest: digest(&config, &providers, &aliases),
-            keys: variable(names::MASTER_KEY).and_then(|text| derive_keys(&text)),
+            keys: master.as_ref().map(|root| derive_keys(root.reveal())),
+            master,
+            master_previous: variable(names::MASTER_KEY_PREVIOUS)
+                .and_then(|text| master_key(&text)),
+            secrets: Secrets::read(variable),
+            ring,
+            turnstile_url: variable(names::TURNSTILE_URL)
+                .filter(|_| environment == Environment::Test),
             config,
             providers,
             aliases,
@@ -173,6 +232,21 @@ impl Settings {
         self.aliases.iter().find(|alias| {
             alias.config.public && alias.config.serves == Serves::Chat && !alias.targets.is_empty()
         })
+    }
+
+    /// The tenant of a request, by the origin (`scheme://host[:port]`) that it was made to.
+    #[must_use]
+    pub fn tenant_of(&self, origin: &str) -> &str {
+        let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+        let named = |tenant: &&config::Tenant| tenant.hosts.iter().any(|known| known == host);
+        let tenant = self.config.tenants.iter().find(named);
+        tenant.map_or(config::DEFAULT_TENANT, |tenant| tenant.name.as_str())
+    }
+
+    /// Every tenant.
+    pub fn tenants(&self) -> impl Iterator<Item = &str> {
+        let named = self.config.tenants.iter();
+        core::iter::once(config::DEFAULT_TENANT).chain(named.map(|tenant| tenant.name.as_str()))
     }
 
     /// The provider of a target.
@@ -212,11 +286,11 @@ fn load(
     environment: Environment,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, SettingsFault> {
-    let fault = |error: serde_json::Error| SettingsFault(format!("configuration: {error}"));
+    let fault = |error: json::Malformed| SettingsFault(format!("configuration: {error}"));
     if environment == Environment::Test
         && let Some(text) = variable(names::GATEHOUSE_CONFIG)
     {
-        let config: Config = serde_json::from_str(&text).map_err(fault)?;
+        let config: Config = json::read(&text).map_err(fault)?;
         let faults = config.faults();
         return if faults.is_empty() {
             Ok(config)
@@ -230,12 +304,11 @@ fn load(
         };
     }
     // Raw values: only the environment that is used is read in full.
-    let all: BTreeMap<&str, &serde_json::value::RawValue> =
-        serde_json::from_str(EMBEDDED).map_err(fault)?;
+    let all: BTreeMap<&str, &serde_json::value::RawValue> = json::read(EMBEDDED).map_err(fault)?;
     let raw = all
         .get(environment.name())
-        .ok_or_else(|| fault(serde_json::Error::custom("no such environment")))?;
-    serde_json::from_str(raw.get()).map_err(fault)
+        .ok_or_else(|| fault(json::Malformed::custom("no such environment")))?;
+    json::read(raw.get()).map_err(fault)
 }
 
 /// The configuration of `development` as built: what host programs such as the site's builder read.
@@ -276,13 +349,15 @@ fn activators(provider: &Provider) -> Vec<String> {
 fn activate(
     provider: &Provider,
     variable: &dyn Fn(&str) -> Option<String>,
+    stored: &dyn Fn(&str) -> Option<Secret<String>>,
 ) -> Result<Option<ActiveProvider>, SettingsFault> {
     let set = |name: &Option<String>| {
         name.as_deref()
             .and_then(variable)
             .filter(|value| !value.trim().is_empty())
     };
-    let key = set(&provider.key);
+    let key = set(&provider.key).map(|key| Secret::new(key.trim().to_owned()));
+    let key = key.or_else(|| stored(&provider.name));
     let named_url = set(&provider.base_url_var).or_else(|| provider.base_url.clone());
     let active = provider.kind == ProviderKind::Builtin || key.is_some() || named_url.is_some();
     if !active {
@@ -307,7 +382,7 @@ fn activate(
         name: provider.name.clone(),
         kind: provider.kind,
         base_url,
-        key: key.map(|key| Secret::new(key.trim().to_owned())),
+        key,
     }))
 }
 
@@ -341,18 +416,20 @@ fn resolve_alias(
     }
 }
 
-fn derive_keys(text: &str) -> Option<DerivedKeys> {
+/// 32 bytes in base64url; not all zero.
+fn master_key(text: &str) -> Option<Secret<Bytes32>> {
     let root: Bytes32 = from_base64url(text.trim().trim_end_matches('='))?
         .try_into()
         .ok()?;
-    if root == [0; DIGEST_BYTES] {
-        return None;
+    (root != [0; DIGEST_BYTES]).then(|| Secret::new(root))
+}
+
+fn derive_keys(root: &Bytes32) -> DerivedKeys {
+    DerivedKeys {
+        cookie: Secret::new(derive_key(root, "gatehouse/v1/cookie")),
+        cache: Secret::new(derive_key(root, "gatehouse/v1/cache")),
+        address: Secret::new(derive_key(root, "gatehouse/v1/address")),
     }
-    Some(DerivedKeys {
-        cookie: Secret::new(derive_key(&root, "gatehouse/v1/cookie")),
-        cache: Secret::new(derive_key(&root, "gatehouse/v1/cache")),
-        address: Secret::new(derive_key(&root, "gatehouse/v1/address")),
-    })
 }
 
 /// What a cached answer depends on beside the request: aliases, addresses and models, never keys.

@@ -25,6 +25,15 @@ pub const JOBS: &str = "JOBS";
 /// Durable Object: where every object that must be found again is registered.
 pub const DIRECTORY: &str = "DIRECTORY";
 
+/// In the place of a tenant: what all tenants share.
+pub const GLOBAL: &str = "global";
+
+/// A stored name: below its tenant.
+#[must_use]
+pub fn stored(tenant: &str, name: &str) -> String {
+    format!("v1/{tenant}/{name}")
+}
+
 /// Bindings that are not Durable Objects.
 pub const STORES: [&str; 3] = [ASSETS, CACHE, DOCUMENTS];
 
@@ -51,5 +60,29 @@ pub const GATEHOUSE_CONFIG: &str = "GATEHOUSE_CONFIG";
 /// Secret: 32 random bytes in base64url, the root of cookie, cache and address keys.
 pub const MASTER_KEY: &str = "MASTER_KEY";
 
+/// Secret: the master key before this one, while what it wrapped is wrapped anew.
+pub const MASTER_KEY_PREVIOUS: &str = "MASTER_KEY_PREVIOUS";
+/// Secret: what the first operator shows to claim the house.
+pub const ADMIN_TOKEN: &str = "ADMIN_TOKEN";
+/// Secret: Cloudflare Turnstile's.
+pub const TURNSTILE_SECRET: &str = "TURNSTILE_SECRET";
+/// Variable: another address of Turnstile's verification; read in environment `test` alone.
+pub const TURNSTILE_URL: &str = "TURNSTILE_URL";
+/// Secret: the bearer token of an external key management service.
+pub const KMS_TOKEN: &str = "KMS_TOKEN";
+/// Secret: signs what the audit log sends out (`whsec_…`, Standard Webhooks).
+pub const AUDIT_WEBHOOK_SECRET: &str = "AUDIT_WEBHOOK_SECRET";
+
 /// Variables and secrets that the code itself reads; providers and targets name further ones in gatehouse.toml.
-pub const VARIABLES: [&str; 4] = [ENVIRONMENT, ALLOWED_ORIGINS, GATEHOUSE_CONFIG, MASTER_KEY];
+pub const VARIABLES: [&str; 10] = [
+    ENVIRONMENT,
+    ALLOWED_ORIGINS,
+    GATEHOUSE_CONFIG,
+    MASTER_KEY,
+    MASTER_KEY_PREVIOUS,
+    ADMIN_TOKEN,
+    TURNSTILE_SECRET,
+    TURNSTILE_URL,
+    KMS_TOKEN,
+    AUDIT_WEBHOOK_SECRET,
+];

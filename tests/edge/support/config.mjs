@@ -34,7 +34,7 @@ function behaviourAliases() {
  * The configuration; sections that are given replace those here field by field.
  *
  * @param {{url: string}} provider The fake provider.
- * @param {object} sections `server`, `access`, `cache`, `documents`, `retry`, `streams`; `limits` by class; `providers`, `aliases`
+ * @param {object} sections `server`, `access`, `cache`, `documents`, `retry`, `streams`, `session`, `admin`, `keyring`, `abuse`, `audit`, `global`; `tiers`, `tenants`; `limits` by class; `providers`, `aliases`
  *   and `prices` to add.
  */
 export function config(provider, { limits = {}, providers = [], aliases = [], prices = [], ...sections } = {}) {
@@ -46,6 +46,14 @@ export function config(provider, { limits = {}, providers = [], aliases = [], pr
     access: { ...sections.access },
     cache: { ...sections.cache },
     documents: { ...sections.documents },
+    session: { ...sections.session },
+    admin: { ...sections.admin },
+    keyring: { ...sections.keyring },
+    abuse: { ...sections.abuse },
+    audit: { ...sections.audit },
+    global: { ...sections.global },
+    tier: sections.tiers ?? [],
+    tenant: sections.tenants ?? [],
     provider: [
       { name: "openai", kind: "openai", base_url: `${provider.url}/v1`, key: "CANARY_OPENAI_KEY" },
       { name: "anthropic", kind: "anthropic", base_url: provider.url, key: "CANARY_ANTHROPIC_KEY" },

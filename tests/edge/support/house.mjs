@@ -14,7 +14,8 @@ import { startWorker } from "./worker.mjs";
  */
 export async function startHouse(sections, vars) {
   const provider = await startProvider();
-  const worker = await startWorker(config(provider, sections), vars);
+  const given = typeof sections === "function" ? sections(provider) : sections;
+  const worker = await startWorker(config(provider, given), vars);
   const stop = async () => {
     await worker.stop();
     await provider.stop();

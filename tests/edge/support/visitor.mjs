@@ -20,7 +20,7 @@ export function visitor(house, address = `100.65.${(networks += 1)}.1`) {
     }
     return answer;
   };
-  return { jar, address, ask, upload: (content, more) => ask("/v1/files", form(content, more)) };
+  return { jar, address, host: () => new URL(house.worker.url).host, ask, upload: (content, more) => ask("/v1/files", form(content, more)) };
 }
 
 export const BOUNDARY = "----test-boundary-7MA4YWxk";
@@ -40,7 +40,7 @@ export function form(content, { filename = "notes.txt", type = "text/plain", pur
 export function uploadHead(who, length, more = {}) {
   const lines = [
     "POST /v1/files HTTP/1.1",
-    "host: localhost",
+    `host: ${who.host()}`,
     `content-type: multipart/form-data; boundary=${BOUNDARY}`,
     `content-length: ${length}`,
     `cookie: ${who.jar.cookie}`,

@@ -37,12 +37,12 @@ function endAll() {
 process.on("exit", endAll);
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 
-/** Starts the processes and resolves when the port is known. */
-function start(settings, vars, folder) {
+/** Starts the processes, at a free port unless one is given, and resolves when they answer. */
+function start(settings, vars, folder, port = "0") {
   const given = { ...CANARIES, GATEHOUSE_CONFIG: settings && JSON.stringify(settings), ...vars };
   const words = Object.entries(given).filter(([, value]) => value !== undefined);
   const flags = words.flatMap(([name, value]) => ["--var", `${name}:${value}`]);
-  const args = [WRANGLER, "dev", "--env", "test", "--ip", "127.0.0.1", "--port", "0", "--inspector-port", "0"];
+  const args = [WRANGLER, "dev", "--env", "test", "--ip", "127.0.0.1", "--port", port, "--inspector-port", "0"];
   args.push("--persist-to", folder, "--show-interactive-dev-session=false", ...flags);
   // With a file of its own, wrangler does not read what a developer has in .dev.vars.
   const none = join(folder, "none.env");
@@ -107,7 +107,7 @@ function memoryOf(group) {
  * @param {object | undefined} settings What `config()` gives; without it the configuration that was built in.
  * @param {object} vars Variables and secrets laid over the canaries; `undefined` takes one away.
  * @returns {Promise<object>} `url`; `output()` all that was printed; `logs()` the log lines; `log(requestId)` waits for one;
- *   `memory()` of the runtime in bytes, undefined where the system does not tell it; `restart({ hard, next, meanwhile })` with the same stores; `folder` of the stores; `stop()`.
+ *   `memory()` of the runtime in bytes, undefined where the system does not tell it; `restart({ hard, next, vars, meanwhile })` with the same stores; `folder` of the stores; `stop()`.
  */
 export async function startWorker(settings, vars = {}) {
   const folder = mkdtempSync(join(tmpdir(), "gatehouse-test-"));
@@ -131,11 +131,13 @@ export async function startWorker(settings, vars = {}) {
     },
     memory: () => memoryOf(run.child.pid),
     /** `hard` kills without a chance to write anything; `meanwhile` is done while nothing runs. */
-    async restart({ hard = false, next = settings, meanwhile } = {}) {
+    async restart({ hard = false, next = settings, vars: given, meanwhile } = {}) {
+      if (given !== undefined) vars = given;
       await kill(run, hard ? "SIGKILL" : "SIGTERM");
       before += run.output;
       await meanwhile?.();
-      run = await start(next, vars, folder);
+      // Tokens name the origin they were issued for.
+      run = await start(next, vars, folder, new URL(run.url).port);
     },
     async stop() {
       await kill(run, "SIGKILL");

@@ -19,6 +19,9 @@ const LONGEST_LINE: usize = 1_900;
 /// Rules in the file.
 const MOST_RULES: usize = 100;
 
+/// Where Turnstile's script and frame are from, as Cloudflare's documentation of its content security policy has it.
+const TURNSTILE: &str = "https://challenges.cloudflare.com";
+
 /// A year: 365 × 86,400 s. RFC 8246 lets a browser skip revalidation.
 const KEPT_FOR_A_YEAR: &str = "public, max-age=31536000, immutable";
 
@@ -36,12 +39,18 @@ const PAGES_ONLY: [(&str, &str); 4] = [
     ),
 ];
 
-/// Writes `_headers`; an operator's own rules follow Gatehouse's.
+/// Writes `_headers`; an operator's own rules follow Gatehouse's. `turnstile` lets pages load Cloudflare Turnstile, and
+/// nothing else of that host.
 ///
 /// # Errors
 /// A line or a number of rules that the platform would drop.
-pub fn render<'a>(tree: &Tree, surveys: impl Iterator<Item = &'a Survey>) -> Outcome<String> {
-    let mut text = format!("/*\n  Content-Security-Policy: {}\n", policy(surveys));
+pub fn render<'a>(
+    tree: &Tree,
+    surveys: impl Iterator<Item = &'a Survey>,
+    turnstile: bool,
+) -> Outcome<String> {
+    let policy = policy(surveys, turnstile);
+    let mut text = format!("/*\n  Content-Security-Policy: {policy}\n");
     let shared = SECURITY_HEADERS
         .iter()
         .filter(|(name, _)| PAGES_ONLY.iter().all(|(own, _)| own != name));
@@ -61,6 +70,8 @@ pub fn render<'a>(tree: &Tree, surveys: impl Iterator<Item = &'a Survey>) -> Out
         ));
     }
     text.push_str("/gatehouse/*\n  X-Robots-Tag: noindex\n");
+    // Pages of other origins import the session's script; whoever can reach the site can read it anyway.
+    text.push_str("/gatehouse/*.js\n  Access-Control-Allow-Origin: *\n");
     text.push_str("/docs/*.md\n  Content-Type: text/markdown; charset=utf-8\n");
     if let Some(own) = tree.text("_headers") {
         text.push_str(own);
@@ -70,7 +81,7 @@ pub fn render<'a>(tree: &Tree, surveys: impl Iterator<Item = &'a Survey>) -> Out
 }
 
 /// The policy of all pages: the base one, with the hashes of the inline code that the operator's pages hold.
-fn policy<'a>(surveys: impl Iterator<Item = &'a Survey>) -> String {
+fn policy<'a>(surveys: impl Iterator<Item = &'a Survey>, turnstile: bool) -> String {
     let (mut scripts, mut styles) = (BTreeSet::new(), BTreeSet::new());
     for survey in surveys {
         scripts.extend(
@@ -99,6 +110,13 @@ fn policy<'a>(surveys: impl Iterator<Item = &'a Survey>) -> String {
         extra
             .iter()
             .fold(directive.to_owned(), |all, hash| format!("{all} {hash}"))
+    });
+    let directives = directives.map(|directive| {
+        if turnstile && directive.starts_with("script-src ") {
+            format!("{directive} {TURNSTILE}; frame-src {TURNSTILE}")
+        } else {
+            directive
+        }
     });
     directives.collect::<Vec<_>>().join("; ")
 }
@@ -146,7 +164,7 @@ mod tests {
 
     #[test]
     fn without_inline_code_the_policy_is_the_base_one() {
-        let text = render(&Tree::default(), [].iter()).unwrap();
+        let text = render(&Tree::default(), [].iter(), false).unwrap();
         assert!(
             text.starts_with(&format!(
                 "/*\n  Content-Security-Policy: {CONTENT_SECURITY_POLICY}\n"
@@ -156,10 +174,26 @@ mod tests {
     }
 
     #[test]
+    fn turnstile_is_let_in_alone_and_only_when_it_is_chosen() {
+        let text = render(&Tree::default(), [page(&["a"], &[])].iter(), true).unwrap();
+        let (policy, _) = text.split_once("\n  x-").unwrap();
+        let host = "https://challenges.cloudflare.com";
+        let expected = format!(
+            "script-src 'self' {} {host}; frame-src {host};",
+            hashes::source_expression("a")
+        );
+        assert!(policy.contains(&expected), "{policy}");
+        assert_eq!(policy.matches(host).count(), 2);
+        let without = render(&Tree::default(), [].iter(), false).unwrap();
+        assert!(!without.contains(host) && !without.contains("frame-src"));
+    }
+
+    #[test]
     fn inline_code_is_allowed_by_its_hash_once() {
         let text = render(
             &Tree::default(),
             [page(&["a"], &["b"]), page(&["a"], &[])].iter(),
+            false,
         )
         .unwrap();
         let (a, b) = (
@@ -174,7 +208,7 @@ mod tests {
     fn a_line_that_the_platform_would_drop_fails_the_build() {
         let many: Vec<String> = (0..40).map(|number| number.to_string()).collect();
         let scripts: Vec<&str> = many.iter().map(String::as_str).collect();
-        let problem = render(&Tree::default(), [page(&scripts, &[])].iter()).unwrap_err();
+        let problem = render(&Tree::default(), [page(&scripts, &[])].iter(), false).unwrap_err();
         assert!(
             problem
                 .to_string()
@@ -193,7 +227,7 @@ mod tests {
                 .collect::<String>(),
         );
         assert!(
-            render(&tree, [].iter())
+            render(&tree, [].iter(), false)
                 .unwrap_err()
                 .reason
                 .contains("rules")
@@ -206,7 +240,7 @@ mod tests {
         tree.put("js/a.0123456789ab.immutable.js", "");
         tree.put("js/a.js", "");
         tree.put("b.css", "");
-        let text = render(&tree, [].iter()).unwrap();
+        let text = render(&tree, [].iter(), false).unwrap();
         assert!(
             text.contains(
                 "/*.immutable.js\n  Cache-Control: public, max-age=31536000, immutable\n"

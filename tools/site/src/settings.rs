@@ -1,4 +1,4 @@
-//! The `[site]` table of `gatehouse.toml`. The rest of the file is checked when the Worker is built.
+//! The `[site]` table of `gatehouse.toml`, and what else pages depend on. The rest of the file is checked when the Worker is built.
 
 use std::fs;
 use std::path::Path;
@@ -11,6 +11,14 @@ use crate::problem::{Outcome, Problem};
 struct File {
     #[serde(default)]
     site: Site,
+    #[serde(default)]
+    session: Session,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Session {
+    proof: String,
 }
 
 /// What the operator says about the site.
@@ -21,6 +29,9 @@ pub struct Site {
     pub dir: String,
     /// Name of the site, as plain text.
     pub title: String,
+    /// Do visitors prove themselves to Turnstile? Then pages may load it.
+    #[serde(skip)]
+    pub turnstile: bool,
 }
 
 impl Default for Site {
@@ -28,6 +39,7 @@ impl Default for Site {
         Self {
             dir: "static".to_owned(),
             title: "Gatehouse".to_owned(),
+            turnstile: false,
         }
     }
 }
@@ -48,7 +60,10 @@ fn parse(text: &str) -> Outcome<Site> {
         let start = error.span().map_or(0, |span| span.start);
         Problem::at("gatehouse.toml", text, start, error.message())
     })?;
-    Ok(file.site)
+    Ok(Site {
+        turnstile: file.session.proof == "turnstile",
+        ..file.site
+    })
 }
 
 #[cfg(test)]
@@ -66,6 +81,15 @@ mod tests {
             }
         );
         assert_eq!(parse("").unwrap(), Site::default());
+    }
+
+    #[test]
+    fn only_the_word_itself_lets_turnstile_in() {
+        let of = |text: &str| parse(text).unwrap().turnstile;
+        assert!(of("[session]\nproof = \"turnstile\"\nttl_seconds = 60\n"));
+        assert!(!of("[session]\nproof = \"work\"\n"));
+        assert!(!of("[session]\nturnstile_site_key = \"x\"\n"));
+        assert!(!of(""));
     }
 
     #[test]

@@ -19,6 +19,9 @@ use crate::{
 /// Folder of Gatehouse's own pages, relative to the root.
 const PAGES: &str = "tools/site/pages";
 
+/// The description of the API, in `docs` and at the top of the site.
+const API: &str = "openapi.json";
+
 /// Addresses that belong to Gatehouse: an operator's file there would break its pages.
 const RESERVED: [&str; 3] = ["gatehouse/", "docs/errors/", "zh/docs/errors/"];
 
@@ -60,6 +63,9 @@ pub fn build(root: &Path, now: Millis) -> Result<Built, Vec<Problem>> {
         tree.put("gatehouse/licences.txt", licence);
     }
     let theirs: Vec<String> = operator.pages();
+    if let Some(text) = source.text(API) {
+        tree.put(API, text.to_owned());
+    }
     tree.files.extend(operator.files);
 
     // 3. Give every section an address, then everything that pages load a hashed name.
@@ -84,7 +90,7 @@ pub fn build(root: &Path, now: Millis) -> Result<Built, Vec<Problem>> {
     warnings.extend(blocked(&tree, &surveys));
 
     // 5. Write what depends on all of it: the headers, the search index, the list of files.
-    let text = headers::render(&tree, surveys.values()).map_err(alone)?;
+    let text = headers::render(&tree, surveys.values(), site.turnstile).map_err(alone)?;
     tree.put("_headers", text);
     let text = index(&tree, &layout.site_title).map_err(alone)?;
     tree.put("gatehouse/index.json", text);
@@ -157,13 +163,14 @@ fn own_pages(layout: &Layout, documents: &[docs::Document]) -> Outcome<Tree> {
         };
         tree.put(file, layout.frame(&page)?);
     }
-    for (file, title, language) in [
-        ("ask.html", "Ask", Language::En),
-        ("ask.zh.html", "提问", Language::Zh),
+    for (file, title, language, kind) in [
+        ("ask.html", "Ask", Language::En, "plain"),
+        ("ask.zh.html", "提问", Language::Zh, "plain"),
+        ("admin.html", "Admin", Language::En, "admin"),
     ] {
         tree.put(
             format!("gatehouse/{file}"),
-            answer_template(layout, file, title, language)?,
+            worker_template(layout, file, title, language, kind)?,
         );
     }
     Ok(tree)
@@ -172,12 +179,13 @@ fn own_pages(layout: &Layout, documents: &[docs::Document]) -> Outcome<Tree> {
 /// Keeps a page out of search engines and out of the answerer's index.
 const CLOSED: &str = "<meta name=\"robots\" content=\"noindex\">";
 
-/// The Worker's page for the plain form. Its places `<!--gatehouse:name-->` must arrive as they are written.
-fn answer_template(
+/// A page that the Worker fills: the plain form, the operators'. Its places `<!--gatehouse:name-->` must arrive as they are written.
+fn worker_template(
     layout: &Layout,
     file: &str,
     title: &str,
     language: Language,
+    kind: &str,
 ) -> Outcome<String> {
     let main = layout.template(file)?;
     let page = Page {
@@ -186,7 +194,7 @@ fn answer_template(
         language,
         head: CLOSED,
         main,
-        kind: "plain",
+        kind,
     };
     let framed = layout.frame(&page)?;
     let (before, after) = framed.split_once("<title>").unwrap_or((&framed, ""));

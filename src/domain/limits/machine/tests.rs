@@ -6,6 +6,8 @@ use crate::base::time::Millis;
 use crate::domain::limits::policy::{Class, LimitName, Policy, Window};
 use crate::domain::limits::row::SETTLE;
 
+mod holds;
+
 const START: u64 = 1_795_237_500_000;
 
 fn window(requests: u32, per: u64) -> Window {
@@ -49,11 +51,18 @@ impl Object {
     }
 
     fn ask(&mut self, at: u64, client: &str, policy: Policy, cost: u32) -> Reply {
-        let command = Command::Admit {
-            client: client.to_owned(),
-            policy,
-            cost,
-        };
+        self.command(
+            at,
+            Command::Admit {
+                client: client.to_owned(),
+                policy,
+                cost,
+                watch: None,
+            },
+        )
+    }
+
+    fn command(&mut self, at: u64, command: Command) -> Reply {
         let (reply, effects) = self.limiter.apply(Millis(START + at), command);
         self.persist(effects);
         reply
@@ -74,7 +83,7 @@ impl Object {
 }
 
 fn remaining(reply: &Reply) -> Vec<(LimitName, u32)> {
-    let (Reply::Admitted { limits } | Reply::Refused { limits, .. }) = reply else {
+    let (Reply::Admitted { limits, .. } | Reply::Refused { limits, .. }) = reply else {
         return vec![];
     };
     limits
@@ -100,6 +109,7 @@ fn all_windows_are_spent_together_and_a_refusal_spends_none() {
         wait,
         violated,
         limits,
+        ..
     } = object.ask(0, "a", policy(), 3)
     else {
         panic!()
@@ -116,6 +126,7 @@ fn all_windows_are_spent_together_and_a_refusal_spends_none() {
         wait,
         violated,
         limits,
+        ..
     } = object.ask(0, "d", policy(), 1)
     else {
         panic!()
@@ -397,6 +408,7 @@ fn commands_and_replies_are_short_in_json() {
         client: "192.0.2.1".to_owned(),
         policy: policy(),
         cost: 1,
+        watch: None,
     };
     let json = r#"{"admit":{"c":"192.0.2.1","p":{"c":"chat","b":[4,4000],"s":[6,10000],"nb":[10,10000],"ns":[12,20000]},"n":1}}"#;
     assert_eq!(serde_json::to_string(&command).unwrap(), json);
@@ -417,6 +429,7 @@ fn a_clock_at_the_end_of_time_neither_panics_nor_grants() {
         client: "a".to_owned(),
         policy: policy(),
         cost: 1,
+        watch: None,
     };
     let mut admitted = 0;
     for _ in 0..9 {

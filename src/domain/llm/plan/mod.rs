@@ -48,12 +48,12 @@ pub struct Circumstances<'c> {
     pub health: &'c dyn Fn(&str) -> (Option<Millis>, bool),
 }
 
-/// Finds the alias of a request, for a caller without a credential.
+/// Finds the alias of a request. Who may call it is not asked here.
 ///
 /// # Errors
-/// `model_not_found` when no alias has that name; `model_not_public` when visitors may not call it.
+/// `model_not_found` when no alias has that name.
 pub fn find_alias<'s>(settings: &'s Settings, name: &str) -> Result<&'s ActiveAlias, Refusal> {
-    let alias = settings.alias(name).ok_or_else(|| {
+    settings.alias(name).ok_or_else(|| {
         let names: Vec<&str> = settings
             .aliases
             .iter()
@@ -63,12 +63,7 @@ pub fn find_alias<'s>(settings: &'s Settings, name: &str) -> Result<&'s ActiveAl
         Refusal::new(Code::ModelNotFound)
             .param("model")
             .detail(format!("The aliases here are: {}.", names.join(", ")))
-    })?;
-    if alias.config.public {
-        Ok(alias)
-    } else {
-        Err(Refusal::new(Code::ModelNotPublic).param("model"))
-    }
+    })
 }
 
 /// Decides who answers a chat request, in which order, and with which bodies.

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::Config;
+use super::allowance::Allowance;
 use super::fault::Faults;
 use super::format::{NAME_RULE, is_name};
 use super::patience::{Deadlines, Retry};
+use super::principals::DEFAULT_TENANT;
 use super::target::Target;
 
 /// `[[alias]]`: what a caller may name as a model.
@@ -20,6 +22,15 @@ pub struct Alias {
     /// May visitors without a credential call it?
     #[serde(default)]
     pub public: bool,
+    /// Do visitors need a session (`POST /api/session`)?
+    #[serde(default)]
+    pub session: bool,
+    /// Tenants that may call it; all when empty.
+    #[serde(default)]
+    pub tenants: Vec<String>,
+    /// What all of its callers together may use.
+    #[serde(default)]
+    pub allowance: Allowance,
     /// What the alias serves.
     #[serde(default)]
     pub serves: Serves,
@@ -292,6 +303,16 @@ pub(super) fn check_aliases(config: &Config, faults: &mut Faults) {
         for (j, target) in alias.targets.iter().enumerate() {
             let path = format!("{path}.target[{j}]");
             target.check(alias, &config.providers, &path, faults);
+        }
+        alias.allowance.check(&format!("{path}.allowance"), faults);
+        for tenant in &alias.tenants {
+            let known =
+                tenant == DEFAULT_TENANT || config.tenants.iter().any(|t| t.name == *tenant);
+            faults.unless(
+                known,
+                format!("{path}.tenants"),
+                format!("there is no tenant {tenant}"),
+            );
         }
     }
 }

@@ -6,7 +6,8 @@ use super::fault::Faults;
 use super::format::is_cidr;
 
 /// A number of requests in a time.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// How many.
@@ -17,10 +18,14 @@ pub struct Window {
 
 /// `[[limit]]`: what one client (IPv4 address, IPv6 /64) may do, and its network (IPv4 /24, IPv6 /48).
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
     /// Endpoint class.
     pub class: LimitClass,
+    /// For callers of these countries alone (ISO 3166-1 alpha-2); the entry without countries holds for all others.
+    #[serde(default)]
+    pub countries: Vec<String>,
     /// Short bursts (GCRA).
     pub burst: Window,
     /// Over a longer time (sliding window).
@@ -34,7 +39,8 @@ pub struct Limit {
 }
 
 /// The endpoint classes that have limits of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LimitClass {
     /// Lists and metadata.
@@ -54,6 +60,7 @@ impl LimitClass {
 
 /// `[access]`
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Access {
     /// Networks that the deny rules do not touch (CIDR).
@@ -64,18 +71,32 @@ pub struct Access {
     pub allow_countries: Vec<String>,
     /// Countries that may not call.
     pub deny_countries: Vec<String>,
+    /// Autonomous systems (networks of one operator) that the deny rules do not touch.
+    pub allow_asns: Vec<u32>,
+    /// Autonomous systems that may not call.
+    pub deny_asns: Vec<u32>,
 }
 
 pub(super) fn check_limits(limits: &[Limit], faults: &mut Faults) {
     for class in LimitClass::ALL {
-        let count = limits.iter().filter(|l| l.class == class).count();
+        let general = |limit: &&Limit| limit.class == class && limit.countries.is_empty();
+        let count = limits.iter().filter(general).count();
         faults.unless(
             count == 1,
             "limit",
-            format!("class {class:?} needs exactly one entry, there are {count}").to_lowercase(),
+            format!("class {class:?} needs exactly one entry without countries, there are {count}")
+                .to_lowercase(),
         );
     }
     for (i, limit) in limits.iter().enumerate() {
+        for country in &limit.countries {
+            let earlier = limits.iter().take(i).filter(|l| l.class == limit.class);
+            faults.unless(
+                is_country(country) && earlier.into_iter().all(|l| !l.countries.contains(country)),
+                format!("limit[{i}].countries"),
+                format!("{country} must be two upper-case letters, once for each class"),
+            );
+        }
         let windows = [
             ("burst", Some(limit.burst)),
             ("sustained", Some(limit.sustained)),
@@ -92,6 +113,13 @@ pub(super) fn check_limits(limits: &[Limit], faults: &mut Faults) {
             );
         }
     }
+}
+
+fn is_country(text: &str) -> bool {
+    text.len() == 2
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
 }
 
 impl Access {
@@ -112,10 +140,7 @@ impl Access {
         for (name, list) in countries {
             for (i, country) in list.iter().enumerate() {
                 faults.unless(
-                    country.len() == 2
-                        && country
-                            .bytes()
-                            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()),
+                    is_country(country),
                     format!("access.{name}[{i}]"),
                     "must be two upper-case letters (ISO 3166-1 alpha-2)",
                 );

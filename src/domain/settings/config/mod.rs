@@ -5,11 +5,13 @@
 //! checks in a file of its own.
 
 mod alias;
+mod allowance;
 mod fault;
 mod format;
 mod limits;
 mod patience;
 mod price;
+mod principals;
 mod provider;
 mod stores;
 mod target;
@@ -20,11 +22,15 @@ pub use alias::{
     Alias, CachePolicy, Choose, LastResort, OnOverflow, OnUnsupported, Prefer, Priority, Serves,
     Similar,
 };
+pub use allowance::{Allowance, Budget, Requests, TokenWindow};
 pub use fault::ConfigFault;
 pub use format::{is_base_url, is_origin};
 pub use limits::{Access, Limit, LimitClass, Window};
 pub use patience::{Deadlines, Retry};
 pub use price::Price;
+pub use principals::{
+    Abuse, AccountTier, Admin, Audit, DEFAULT_TENANT, Keyring, Proof, Session, Tenant,
+};
 pub use provider::{Provider, ProviderKind};
 pub use stores::{Cache, Documents, Streams};
 pub use target::{Capability, Target, Tier};
@@ -71,6 +77,30 @@ pub struct Config {
     /// The document store.
     #[serde(default)]
     pub documents: Documents,
+    /// Tenants beside the default one.
+    #[serde(default, rename = "tenant")]
+    pub tenants: Vec<Tenant>,
+    /// Visitors' sessions.
+    #[serde(default)]
+    pub session: Session,
+    /// What principals may use, by the tier they belong to.
+    #[serde(default, rename = "tier")]
+    pub tiers: Vec<AccountTier>,
+    /// What all tenants together may use.
+    #[serde(default)]
+    pub global: Allowance,
+    /// Operators.
+    #[serde(default)]
+    pub admin: Admin,
+    /// Key versions.
+    #[serde(default)]
+    pub keyring: Keyring,
+    /// The audit log.
+    #[serde(default)]
+    pub audit: Audit,
+    /// What counts as unusual.
+    #[serde(default)]
+    pub abuse: Abuse,
 }
 
 /// `[site]`
@@ -131,6 +161,14 @@ impl Config {
         self.cache.check(&mut faults);
         self.streams.check(&mut faults);
         self.documents.check(&mut faults);
+        principals::check_tenants(&self.tenants, &mut faults);
+        self.session.check(&mut faults);
+        principals::check_tiers(&self.tiers, &self.session, &mut faults);
+        self.global.check("global", &mut faults);
+        self.admin.check(&mut faults);
+        self.keyring.check(&mut faults);
+        self.audit.check(&mut faults);
+        self.abuse.check(&mut faults);
         faults.0
     }
 

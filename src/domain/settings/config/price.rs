@@ -51,6 +51,12 @@ pub struct Price {
     /// One request, whatever it takes.
     #[serde(default)]
     pub per_request: Option<f64>,
+    /// The most tokens that one image counts, sent or made: what a budget reserves for it.
+    #[serde(default)]
+    pub max_image_tokens: Option<u64>,
+    /// The longest sound of one request in seconds: what a budget reserves for it.
+    #[serde(default)]
+    pub max_seconds: Option<u64>,
 }
 
 impl Price {

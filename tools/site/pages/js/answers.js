@@ -2,6 +2,7 @@
 
 import { Connection, guard } from "./connection.js";
 import { Failure, failure, gone, incomplete, lost, refused, strange, unreachable } from "./problems.js";
+import { session } from "./session.js";
 import { events } from "./sse.js";
 
 /** Anthropic's `max_tokens` is required; the alias's own ceiling applies below it. */
@@ -60,7 +61,7 @@ function dialectOf(alias) {
  */
 export async function* ask(alias, messages, signal, tell) {
   const dialect = dialectOf(alias);
-  const response = await send(DIALECTS[dialect], alias?.id, messages, signal);
+  const response = await send(DIALECTS[dialect], alias?.id, messages, signal, tell);
   if (!response.ok) throw await refused(response);
   if (!isStream(response)) throw strange(requestId(response));
   const id = response.headers.get("x-gatehouse-response-id");
@@ -172,14 +173,15 @@ const addressOf = (place) => `${DIALECTS[place.dialect]?.path}/${encodeURICompon
 const requestId = (response) => response.headers.get("x-request-id") ?? undefined;
 const isStream = (response) => response.body !== null && response.headers.get("content-type")?.startsWith("text/event-stream") === true;
 
-async function send(dialect, model, messages, signal) {
+async function send(dialect, model, messages, signal, tell) {
+  const options = {
+    method: "POST",
+    headers: { "content-type": "application/json", "x-gatehouse-resumable": "true", ...dialect.headers },
+    body: JSON.stringify(dialect.body(model, messages)),
+    signal,
+  };
   try {
-    return await fetch(dialect.path, {
-      method: "POST",
-      headers: { "content-type": "application/json", "x-gatehouse-resumable": "true", ...dialect.headers },
-      body: JSON.stringify(dialect.body(model, messages)),
-      signal,
-    });
+    return await session.fetch(dialect.path, options, (check) => tell(check ? { state: "checking", check } : { state: "working" }));
   } catch (error) {
     throw signal.aborted ? error : unreachable();
   }

@@ -254,7 +254,8 @@ class Chat {
   }
 
   /** Says where the connection of the running answer stands. */
-  tell({ state, wait }) {
+  tell({ state, wait, check }) {
+    if (check) this.status.parentElement.after(check);
     if (state === "lost") this.announce(wait < 1000 ? say("reconnecting") : say("reconnectIn", duration(wait)));
     else this.announce(say(state));
   }

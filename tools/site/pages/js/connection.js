@@ -25,9 +25,10 @@ export function backoff(attempt, random) {
 }
 
 /**
- * What the reader is told: the browser is offline, the next attempt comes in `wait` milliseconds, or text arrives again.
+ * What the reader is told: the browser is offline, the next attempt comes in `wait` milliseconds, or text arrives again; a
+ * check of the visitor is running, with an element to show, or it is over.
  *
- * @typedef {{state: "offline"} | {state: "lost", wait: number} | {state: "back"}} Word
+ * @typedef {{state: "offline"} | {state: "lost", wait: number} | {state: "back"} | {state: "checking", check: HTMLElement} | {state: "working"}} Word
  */
 
 /** Counts the attempts to attach to one answer and waits between them. */

@@ -1,6 +1,7 @@
 // The documents page: upload with progress, list, download, delete, over the OpenAI files endpoints.
 
 import { Failure, failure, refused, unreachable, view } from "./problems.js";
+import { session } from "./session.js";
 import { language, make, say } from "./texts.js";
 
 /** Rows fetched at once. */
@@ -14,6 +15,9 @@ const status = page.querySelector(".status");
 const problems = page.querySelector(".problems");
 const listing = page.querySelector(".listing");
 const dialog = document.querySelector("dialog.confirm");
+const kept = page.querySelector(".kept");
+const endButton = kept.querySelector(".end");
+const eraseDialog = document.querySelector("dialog.confirm-erase");
 
 const announce = (text) => {
   status.textContent = text;
@@ -85,6 +89,7 @@ async function send(file) {
     await transfer(file, onProgress, controller.signal);
     announce(say("uploaded", file.name));
     await list();
+    know();
   } catch (error) {
     if (controller.signal.aborted) announce(say("cancelled", file.name));
     else show(error, () => sendAll([file]), file.name);
@@ -230,5 +235,48 @@ async function remove(file) {
   }
 }
 
+// === What is kept of the visitor ===
+
+/** Offers to forget a visitor who is known. Where nobody can tell, there is nothing to offer. */
+async function know() {
+  const me = await call("/api/me").catch(() => undefined);
+  kept.hidden = me?.kind !== "visitor";
+  endButton.hidden = !me?.session;
+}
+
+async function end() {
+  try {
+    const response = await session.end().catch(() => {
+      throw unreachable();
+    });
+    // A session that is over already has ended too.
+    if (!response.ok && response.status !== 401) throw await refused(response);
+    announce(say("sessionEnded"));
+    kept.querySelector(".erase").focus();
+    endButton.hidden = true;
+  } catch (error) {
+    show(error, end);
+  }
+}
+
+async function erase() {
+  try {
+    await call("/api/me/erase", { method: "POST" });
+    kept.hidden = true;
+    announce(say("erased"));
+    input.focus();
+    await list();
+  } catch (error) {
+    show(error, erase);
+  }
+}
+
+endButton.addEventListener("click", end);
+kept.querySelector(".erase").addEventListener("click", () => {
+  eraseDialog.returnValue = "keep";
+  eraseDialog.showModal();
+});
+eraseDialog.addEventListener("close", () => eraseDialog.returnValue === "erase" && erase());
+
 listing.append(make("p", { class: "empty", text: say("listLoading") }));
-list();
+list().then(know);

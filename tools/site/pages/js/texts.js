@@ -16,6 +16,7 @@ const TEXTS = {
     copied: "Copied to the clipboard.",
     notCopied: "The browser did not allow copying. Select the text and copy it by hand.",
     working: "Waiting for the answer …",
+    checking: "Checking that you are a person …",
     streaming: "The answer is arriving …",
     complete: "The answer is complete.",
     stopped: "You stopped the answer.",
@@ -63,6 +64,8 @@ const TEXTS = {
     download: "Download",
     remove: "Delete",
     removed: "{0} was deleted.",
+    sessionEnded: "The session has ended.",
+    erased: "Everything was erased.",
     more: "Show more",
   },
   zh: {
@@ -78,6 +81,7 @@ const TEXTS = {
     copied: "已复制到剪贴板。",
     notCopied: "浏览器不允许复制。请选中文本后手动复制。",
     working: "正在等待回答……",
+    checking: "正在确认您是真人……",
     streaming: "正在接收回答……",
     complete: "回答已完成。",
     stopped: "您已停止回答。",
@@ -125,6 +129,8 @@ const TEXTS = {
     download: "下载",
     remove: "删除",
     removed: "{0} 已删除。",
+    sessionEnded: "会话已结束。",
+    erased: "所有内容已清除。",
     more: "显示更多",
   },
 };

@@ -33,6 +33,7 @@ fn checkout(name: &str, files: &[(&str, &str)]) -> PathBuf {
         "docs/limits.md",
         "# Limits\n\nEveryone has an allowance.\n\n## Waits\n\nA refusal names the wait.\n",
     );
+    tree.put("docs/openapi.json", "{\"openapi\":\"3.1.1\"}\n");
     // The scripts are built without esbuild here: what is under test is the rest of the build.
     tree.put(
         "node_modules/streaming-markdown/smd.min.js",
@@ -253,6 +254,17 @@ fn a_missing_folder_or_first_page_is_one_clear_problem() {
             .starts_with("gatehouse.toml: [site] dir = \"public\": "),
         "{folder:?}"
     );
+}
+
+#[test]
+fn the_description_of_the_api_is_served_at_the_top_unless_the_site_has_its_own() {
+    let site = built("api", &[]);
+    assert_eq!(
+        site.tree.text("openapi.json"),
+        Some("{\"openapi\":\"3.1.1\"}\n")
+    );
+    let site = built("own-api", &[("openapi.json", "{}")]);
+    assert_eq!(site.tree.text("openapi.json"), Some("{}"));
 }
 
 #[test]

@@ -1,0 +1,460 @@
+//! API keys.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::sign_in::{env, hash_of_new};
+use super::{Context, Told};
+use crate::app::accounts;
+use crate::app::keyring::keyring;
+use crate::app::objects::{ask, told};
+use crate::app::port::{Class, Port, storage_refusal};
+use crate::base::errors::{Code, Refusal};
+use crate::base::time::Millis;
+use crate::domain::audit::entry::Action as Deed;
+use crate::domain::identity::api_key::{self, Kind, is_id};
+use crate::domain::identity::key_record::{
+    Command, Entry, IndexCommand, IndexReply, KeyIndex, KeyRecord, KeySettings, Names, NewRecord,
+    PublicKey, Reply, Scopes, Stores, View,
+};
+use crate::domain::llm::request::{invalid, missing};
+use crate::domain::settings::config::Allowance;
+
+/// The object with the list of a tenant's keys.
+pub const KEYS: &str = "keys";
+/// Keys of one page.
+const PAGE: usize = 100;
+/// How long the old secret of a rotated key stays good, unless said otherwise: 24 h × 3600 s.
+const OVERLAP_SECONDS: u64 = 86_400;
+
+/// The object of a key.
+#[must_use]
+pub fn object_of(id: &str) -> String {
+    ["key/", id].concat()
+}
+
+/// Lists keys: `?after=<cursor>`.
+///
+/// # Errors
+/// `storage_unavailable`
+pub async fn list<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
+    let after = cx
+        .head
+        .query_value("after")
+        .filter(|after| !after.is_empty());
+    let (entries, next) = page(cx, after).await?;
+    let keys: Vec<Value> = entries
+        .iter()
+        .map(|entry| {
+            json!({
+                "id": entry.id,
+                "name": entry.name,
+                "created_at": entry.created.rfc3339(),
+                "created_by": entry.created_by,
+                "revoked_at": entry.revoked.map(Millis::rfc3339),
+            })
+        })
+        .collect();
+    Ok(Told::Json(json!({"keys": keys, "next": next})))
+}
+
+/// A page of the list.
+///
+/// # Errors
+/// `storage_unavailable`
+pub async fn page<P: Port>(
+    cx: &Context<'_, P>,
+    after: Option<String>,
+) -> Result<(Vec<Entry>, Option<String>), Refusal> {
+    let command = IndexCommand::Page { after, limit: PAGE };
+    let reply = ask::<KeyIndex>(cx.port, Class::Directory, KEYS, command)
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
+    match reply {
+        IndexReply::Page { entries, next } => Ok((entries, next)),
+        _ => Err(Refusal::new(Code::StorageUnavailable)),
+    }
+}
+
+/// Creates a key. Its text is in this answer and nowhere else.
+///
+/// # Errors
+/// `invalid_parameter` naming the field.
+pub async fn create<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
+    let settings = settings(cx, None)?;
+    let ring = keyring(cx.port).await?;
+    let environment = env(cx.port.settings().environment);
+    let key = api_key::make(Kind::Api, environment, &cx.port.random());
+    let record = NewRecord {
+        id: key.id.clone(),
+        tenant: cx.port.tenant().to_owned(),
+        created_by: cx.operator().to_owned(),
+        hash: hash_of_new(&ring, key.text.reveal())?,
+        settings,
+    };
+    // Listed before it works: a key that nobody can find cannot be revoked.
+    let listed = IndexCommand::Put(Entry {
+        id: key.id.clone(),
+        name: record.settings.name.clone(),
+        created: cx.port.now(),
+        created_by: cx.operator().to_owned(),
+        revoked: None,
+    });
+    match index(cx, listed).await? {
+        IndexReply::Noted => {}
+        _ => {
+            return Err(Refusal::new(Code::Conflict)
+                .detail("There are as many keys as there may be; revoked ones can be forgotten."));
+        }
+    }
+    let event = cx.event(Deed::KeyCreate).target("key").about(&key.id);
+    let view = changed(cx, &key.id, Command::Create(Box::new(record)), event).await?;
+    let mut told = shown(&view);
+    if let Some(fields) = told.as_object_mut() {
+        fields.insert("key".to_owned(), Value::from(key.text.reveal().as_str()));
+        fields.insert(
+            "next".to_owned(),
+            Value::from("Keep the key now; it is not shown again."),
+        );
+    }
+    Ok(Told::Created(told))
+}
+
+/// One key, with what it used.
+///
+/// # Errors
+/// `not_found`
+pub async fn get<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
+    let view = look(cx, &cx.id).await?;
+    let mut told = shown(&view);
+    let used = accounts::look(cx.port, &object_of(&view.id)).await?;
+    if let Some(fields) = told.as_object_mut() {
+        fields.insert("used".to_owned(), used);
+    }
+    Ok(Told::Json(told))
+}
+
+/// Changes a key's settings; what is left out stays.
+///
+/// # Errors
+/// `not_found`, `conflict`, `invalid_parameter`.
+pub async fn change<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
+    let view = look(cx, &cx.id).await?;
+    let expected = match cx.fields.get("version") {
+        None => view.version,
+        Some(version) => version
+            .as_u64()
+            .and_then(|version| u32::try_from(version).ok())
+            .ok_or_else(|| {
+                invalid(
+                    "version",
+                    "must be the version that the change is made from",
+                )
+            })?,
+    };
+    let settings = settings(cx, Some(&view.settings))?;
+    let mut entry = Entry {
+        id: view.id.clone(),
+        name: settings.name.clone(),
+        created: view.created,
+        created_by: view.created_by.clone(),
+        revoked: view.revoked,
+    };
+    let command = Command::Change {
+        version: expected,
+        settings: Box::new(settings),
+    };
+    let event = cx
+        .event(Deed::KeyChange)
+        .target("key")
+        .about(&view.id)
+        .detail("fields", &names_of(&cx.fields));
+    let view = changed(cx, &view.id, command, event).await?;
+    entry.name.clone_from(&view.settings.name);
+    index(cx, IndexCommand::Put(entry)).await?;
+    Ok(Told::Json(shown(&view)))
+}
+
+/// Gives a key a new secret: `{overlap_seconds}`.
+///
+/// # Errors
+/// `not_found`, `conflict`.
+pub async fn rotate<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
+    let view = look(cx, &cx.id).await?;
+    let overlap = match cx.fields.get("overlap_seconds") {
+        None => OVERLAP_SECONDS,
+        Some(seconds) => seconds
+            .as_u64()
+            .filter(|seconds| *seconds <= 2_592_000)
+            .ok_or_else(|| {
+                invalid(
+                    "overlap_seconds",
+                    "must lie between 0 and 2592000 (30 days)",
+                )
+            })?,
+    };
+    let ring = keyring(cx.port).await?;
+    let environment = env(cx.port.settings().environment);
+    let key = api_key::make_for(Kind::Api, environment, &view.id, &cx.port.random());
+    let command = Command::Rotate {
+        hash: hash_of_new(&ring, key.reveal())?,
+        overlap: Millis::from_secs(overlap),
+    };
+    let event = cx
+        .event(Deed::KeyRotate)
+        .target("key")
+        .about(&view.id)
+        .detail("overlap_seconds", &overlap.to_string());
+    let view = changed(cx, &view.id, command, event).await?;
+    let mut told = shown(&view);
+    if let Some(fields) = told.as_object_mut() {
+        fields.insert("key".to_owned(), Value::from(key.reveal().as_str()));
+    }
+    Ok(Told::Json(told))
+}
+
+/// Revokes a key, at once.
+///
+/// # Errors
+/// `not_found`
+pub async fn revoke<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
+    let view = look(cx, &cx.id).await?;
+    let event = cx.event(Deed::KeyRevoke).target("key").about(&view.id);
+    let view = changed(cx, &view.id, Command::Revoke, event).await?;
+    let entry = Entry {
+        id: view.id.clone(),
+        name: view.settings.name.clone(),
+        created: view.created,
+        created_by: view.created_by.clone(),
+        revoked: view.revoked,
+    };
+    index(cx, IndexCommand::Put(entry)).await?;
+    Ok(Told::Json(shown(&view)))
+}
+
+/// The record of a key.
+///
+/// # Errors
+/// `not_found`, also for another tenant's.
+pub async fn look<P: Port>(cx: &Context<'_, P>, id: &str) -> Result<View, Refusal> {
+    if !is_id(id) {
+        return Err(Refusal::new(Code::NotFound));
+    }
+    let reply = ask::<KeyRecord>(cx.port, Class::Ledger, &object_of(id), Command::Look)
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
+    match reply {
+        Reply::Known(view) => Ok(*view),
+        _ => Err(Refusal::new(Code::NotFound)),
+    }
+}
+
+async fn index<P: Port>(cx: &Context<'_, P>, command: IndexCommand) -> Result<IndexReply, Refusal> {
+    ask::<KeyIndex>(cx.port, Class::Directory, KEYS, command)
+        .await
+        .map_err(|fault| storage_refusal(&fault))
+}
+
+async fn changed<P: Port>(
+    cx: &Context<'_, P>,
+    id: &str,
+    command: Command,
+    event: crate::app::audit::Event,
+) -> Result<View, Refusal> {
+    let name = object_of(id);
+    let reply = told::<KeyRecord>(cx.port, Class::Ledger, &name, command, Some(event.outbox()))
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
+    cx.port.known(|known| known.forget_key(id));
+    cx.deliver(Class::Ledger, &name).await;
+    match reply {
+        Reply::Known(view) => Ok(*view),
+        Reply::Invalid => Err(Refusal::new(Code::InvalidParameter)),
+        Reply::Unknown => Err(Refusal::new(Code::NotFound)),
+        _ => Err(Refusal::new(Code::Conflict)
+            .detail("The key was changed or revoked meanwhile; read it again.")),
+    }
+}
+
+/// A key as operators see it.
+#[must_use]
+pub fn shown(view: &View) -> Value {
+    let settings = &view.settings;
+    let names = |names: &Names| match names {
+        Names::All => Value::from("all"),
+        Names::Only(names) => json!(names),
+    };
+    let stores = match settings.scopes.stores {
+        Stores::None => "none",
+        Stores::Read => "read",
+        Stores::Write => "write",
+    };
+    json!({
+        "id": view.id,
+        "name": settings.name,
+        "version": view.version,
+        "scopes": {
+            "aliases": names(&settings.scopes.aliases),
+            "endpoints": names(&settings.scopes.endpoints),
+            "stores": stores,
+        },
+        "tags": settings.tags,
+        "tier": settings.tier,
+        "allowance": settings.allowance,
+        "expires_at": settings.expires.map(Millis::rfc3339),
+        "public_keys": settings.public_keys,
+        "must_sign": settings.must_sign,
+        "created_at": view.created.rfc3339(),
+        "created_by": view.created_by,
+        "secret_since": view.secret_since.rfc3339(),
+        "overlap_until": view.overlap_until.map(Millis::rfc3339),
+        "revoked_at": view.revoked.map(Millis::rfc3339),
+        "last_used_at": view.last_used.map(Millis::rfc3339),
+    })
+}
+
+const FIELDS: [&str; 9] = [
+    "name",
+    "scopes",
+    "tags",
+    "tier",
+    "allowance",
+    "expires_at",
+    "public_keys",
+    "must_sign",
+    "version",
+];
+
+/// What an operator sets, over what stands. A new key reaches what it is given and nothing else.
+fn settings<P: Port>(
+    cx: &Context<'_, P>,
+    before: Option<&KeySettings>,
+) -> Result<KeySettings, Refusal> {
+    let fields = &cx.fields;
+    if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
+        return Err(invalid(name, "is not known here"));
+    }
+    let mut settings = match before {
+        Some(before) => before.clone(),
+        None => KeySettings {
+            name: String::new(),
+            scopes: Scopes {
+                aliases: Names::Only(Vec::new()),
+                endpoints: Names::All,
+                stores: Stores::None,
+            },
+            tags: BTreeMap::new(),
+            tier: None,
+            allowance: None,
+            expires: None,
+            public_keys: Vec::new(),
+            must_sign: false,
+        },
+    };
+    match fields.get("name") {
+        Some(Value::String(name)) => name.trim().clone_into(&mut settings.name),
+        Some(_) => return Err(invalid("name", "must be a text")),
+        None if before.is_none() => return Err(missing("name")),
+        None => {}
+    }
+    match fields.get("scopes") {
+        Some(Value::Object(given)) => scopes(given, &mut settings.scopes)?,
+        Some(_) => return Err(invalid("scopes", "must be an object")),
+        None if before.is_none() => return Err(missing("scopes")),
+        None => {}
+    }
+    read(fields, "tags", &mut settings.tags)?;
+    read(fields, "tier", &mut settings.tier)?;
+    read::<Option<Allowance>>(fields, "allowance", &mut settings.allowance)?;
+    read::<Vec<PublicKey>>(fields, "public_keys", &mut settings.public_keys)?;
+    read(fields, "must_sign", &mut settings.must_sign)?;
+    match fields.get("expires_at") {
+        None => {}
+        Some(Value::Null) => settings.expires = None,
+        Some(value) => {
+            let at = value.as_str().and_then(Millis::from_rfc3339);
+            let at = at.filter(|at| *at > cx.port.now());
+            settings.expires = Some(at.ok_or_else(|| {
+                invalid(
+                    "expires_at",
+                    "must be a time to come, such as 2027-01-31T00:00:00Z",
+                )
+            })?);
+        }
+    }
+    let config = &cx.port.settings().config;
+    if let Some(tier) = &settings.tier
+        && !config.tiers.iter().any(|known| known.name == *tier)
+    {
+        return Err(invalid("tier", "names no [[tier]] of the configuration"));
+    }
+    if let Names::Only(aliases) = &settings.scopes.aliases {
+        for alias in aliases {
+            if cx.port.settings().alias(alias).is_none() {
+                return Err(invalid(
+                    "scopes.aliases",
+                    "names an alias that there is not",
+                ));
+            }
+        }
+    }
+    match settings.faults().into_iter().next() {
+        Some((path, reason)) => Err(invalid(&path, reason)),
+        None => Ok(settings),
+    }
+}
+
+fn scopes(given: &Map<String, Value>, scopes: &mut Scopes) -> Result<(), Refusal> {
+    for (name, value) in given {
+        match name.as_str() {
+            "aliases" => scopes.aliases = names(value, "scopes.aliases")?,
+            "endpoints" => scopes.endpoints = names(value, "scopes.endpoints")?,
+            "stores" => {
+                scopes.stores = match value.as_str() {
+                    Some("none") => Stores::None,
+                    Some("read") => Stores::Read,
+                    Some("write") => Stores::Write,
+                    _ => return Err(invalid("scopes.stores", "must be none, read or write")),
+                }
+            }
+            _ => return Err(invalid("scopes", "knows aliases, endpoints and stores")),
+        }
+    }
+    Ok(())
+}
+
+fn names(value: &Value, path: &'static str) -> Result<Names, Refusal> {
+    match value {
+        Value::String(all) if all == "all" => Ok(Names::All),
+        Value::Array(names) => names
+            .iter()
+            .map(|name| name.as_str().map(str::to_owned))
+            .collect::<Option<Vec<_>>>()
+            .map(Names::Only)
+            .ok_or_else(|| invalid(path, "must be \"all\" or a list of names")),
+        _ => Err(invalid(path, "must be \"all\" or a list of names")),
+    }
+}
+
+/// A field in its stored form, where it is there.
+fn read<T: serde::de::DeserializeOwned>(
+    fields: &Map<String, Value>,
+    name: &'static str,
+    to: &mut T,
+) -> Result<(), Refusal> {
+    if let Some(value) = fields.get(name) {
+        *to = T::deserialize(value)
+            .map_err(|error| invalid(name, &["cannot be read: ", &error.to_string()].concat()))?;
+    }
+    Ok(())
+}
+
+/// Names of fields, for the record: never their values.
+fn names_of(fields: &Map<String, Value>) -> String {
+    fields
+        .keys()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
+}

@@ -1,0 +1,318 @@
+//! After a form: a question before what is dangerous, and the answer of a call.
+
+use serde_json::Value;
+
+use super::entrance::{CODE, enrolment_page, recovery_page};
+use super::form::{Pairs, View, value};
+use super::html::{at, copyable, element, link, list_at, str_at, text};
+use super::{Answer, Context, Page, Told, back};
+use crate::app::admin::session_cookie;
+use crate::app::port::Port;
+use crate::app::reply::Reply;
+use crate::base::errors::Refusal;
+use crate::domain::admin::{Call, Endpoint};
+
+/// What a dangerous call will do, and the words of its button.
+#[must_use]
+pub const fn danger(call: Call) -> Option<(&'static str, &'static str)> {
+    Some(match call {
+        Call::KeyRevoke => (
+            "The key opens nothing from the next request on, its old secret neither. This cannot be undone.",
+            "Revoke the key",
+        ),
+        Call::SiteKeyRemove => (
+            "Pages with this key begin no new sessions. Sessions that they have last until they expire. This can be undone.",
+            "Remove the site key",
+        ),
+        Call::VisitorRevoke => (
+            "Every session of this visitor ends now, on every device. This cannot be undone; the visitor can begin a new one.",
+            "End the sessions",
+        ),
+        Call::VisitorsRevokeAll => (
+            "Every session of every visitor that was issued so far ends now. Pages begin new ones by themselves. This cannot be undone.",
+            "End all sessions",
+        ),
+        Call::OperatorRemove => (
+            "The operator's sessions end, and the operator key opens nothing any more; an invite is withdrawn. This cannot be undone.",
+            "Remove",
+        ),
+        Call::KeyringSession => (
+            "New sessions are signed with a new key. The old key verifies those that there are until it is void.",
+            "Replace the key",
+        ),
+        Call::KeyringEmergency => (
+            "A new key version is used at once, older ones are no longer accepted, everything is wrapped anew, and every visitor's session ends. Do this when a key has leaked. This cannot be undone.",
+            "Rotate now",
+        ),
+        Call::KeyringDestroy => (
+            "The key material of this version is deleted. Whatever is still wrapped by it, in a backup for example, can never be read again.",
+            "Destroy the version",
+        ),
+        Call::ProviderKeyRemove => (
+            "Calls to this provider use the Worker's secret again, or fail where there is none. The stored key cannot be shown or brought back.",
+            "Remove the key",
+        ),
+        Call::Erase => (
+            "The visitor's documents, stored answers and sessions are deleted, and the visitor's name is taken out of the audit log, whose proofs stay valid. This cannot be undone.",
+            "Erase the data",
+        ),
+        Call::OwnKey => (
+            "You get a new operator key, which is shown once. The present one opens nothing any more, and your other sessions end.",
+            "Replace my key",
+        ),
+        Call::OwnRecovery => (
+            "You get new recovery codes, which are shown once. The present ones are void.",
+            "Make new codes",
+        ),
+        _ => return None,
+    })
+}
+
+/// What a call did.
+#[must_use]
+pub const fn done(call: Call) -> &'static str {
+    match call {
+        Call::SignIn => "You are signed in.",
+        Call::SignOut => "You are signed out.",
+        Call::Confirm => "Your second factor is confirmed.",
+        Call::OwnTotp => "Your second factor is replaced. Your other sessions have ended.",
+        Call::KeyChange => "The key is changed.",
+        Call::KeyRevoke => "The key is revoked.",
+        Call::SiteKeyCreate => "The site key is made.",
+        Call::SiteKeyChange => "The site key is changed.",
+        Call::SiteKeyRemove => "The site key is removed.",
+        Call::VisitorRevoke => "The visitor's sessions have ended.",
+        Call::VisitorsRevokeAll => "All visitors' sessions have ended.",
+        Call::LimitSet => "The limits are changed.",
+        Call::LimitClear => "What is configured applies again.",
+        Call::ListsSet => "The lists are changed.",
+        Call::BlockAdd => "The block is in force.",
+        Call::BlockRemove => "The block is lifted.",
+        Call::BudgetSet => "The budget is changed.",
+        Call::FlagSet => "The flag is set.",
+        Call::AlertSeen => "The alert is acknowledged.",
+        Call::AlertUndo => "What the alert brought about is lifted.",
+        Call::OperatorChange | Call::OperatorRole => "The operator is changed.",
+        Call::OperatorRemove => "The operator or invite is removed.",
+        Call::SessionEnd => "The session has ended.",
+        Call::KeyringRotate => "The step of the rotation is taken.",
+        Call::KeyringSession => "The key that signs sessions is replaced.",
+        Call::KeyringEmergency => "The emergency rotation is done, and all sessions are void.",
+        Call::KeyringDestroy => "The version is destroyed.",
+        Call::ProviderKeySet => "The provider's key is stored.",
+        Call::ProviderKeyRemove => "The provider's key is removed.",
+        Call::Erase => "The visitor's data is erased.",
+        _ => "Done.",
+    }
+}
+
+/// Asks whether it is meant, or for a code of the second factor, or both; the form waits in hidden fields.
+pub fn confirmation(
+    view: &View,
+    endpoint: &Endpoint,
+    pairs: &Pairs,
+    stale: bool,
+    wrong: Option<&Refusal>,
+) -> Page {
+    let danger = danger(endpoint.call);
+    let call = value(pairs, "call").unwrap_or_default();
+    let mut form = view.form(call);
+    for (name, value) in pairs {
+        if !matches!(name.as_str(), "call" | "sure" | "totp") {
+            form = form.hidden(name, value);
+        }
+    }
+    form = form
+        .hidden("sure", "yes")
+        .markup(&element("p", &[("class", "lede")], endpoint.text));
+    let subject = pairs.iter().find(|(name, _)| name == "_subject");
+    if let Some((_, subject)) = subject {
+        form = form.markup(&element("p", &[], &text("strong", subject)));
+    }
+    if let Some((what, _)) = danger {
+        form = form.say(what);
+    }
+    if let Some(refusal) = wrong {
+        let wait = refusal
+            .wait
+            .map(|wait| super::html::duration(wait.secs_ceil().max(1)));
+        let words = match &wait {
+            Some(wait) => ["Too many codes were wrong. Try again in ", wait, "."].concat(),
+            None => "The code is wrong, or was used already. Wait for the next one.".to_owned(),
+        };
+        let attributes = [
+            ("class", "refusal"),
+            ("id", "error"),
+            ("role", "alert"),
+            ("tabindex", "-1"),
+            ("autofocus", ""),
+        ];
+        let code = text("code", refusal.code.entry().code);
+        let words =
+            text("p", &words) + &element("p", &[("class", "meta")], &["Code ", &code].concat());
+        form = form.markup(&element("div", &attributes, &words));
+    }
+    if stale {
+        form = form.input(
+            "Code of your second factor",
+            "totp",
+            "",
+            CODE,
+            "This needs a code that was confirmed lately.",
+        );
+    }
+    let (words, class) = danger.map_or(("Confirm and go on", ""), |(_, words)| (words, "danger"));
+    let cancel = element("p", &[], &link(&view.path, "Go back, and change nothing"));
+    let title = if danger.is_some() {
+        "Is this what you mean?"
+    } else {
+        "Confirm that it is you"
+    };
+    Page {
+        title: title.to_owned(),
+        body: form.end_as(words, "", class) + &cancel,
+        why: wrong.cloned(),
+    }
+}
+
+/// The answer to a form that was carried out.
+pub fn answer<P: Port>(
+    cx: &Context<'_, P>,
+    view: &View,
+    call: Call,
+    pairs: &Pairs,
+    told: Told,
+) -> Result<Answer<P>, Refusal> {
+    let said = |name| value(pairs, name).unwrap_or_default();
+    let told = match told {
+        Told::Session(_, session) => {
+            let reply = back(
+                cx,
+                if session.is_some() { &view.path } else { "" },
+                call,
+                &Value::Null,
+                &Value::Null,
+            );
+            let cookie = session_cookie(cx.head, session.as_ref());
+            return Ok(Answer::Reply(reply.header("set-cookie", cookie)));
+        }
+        Told::File {
+            content_type,
+            name,
+            bytes,
+            headers,
+        } => {
+            return Ok(Answer::Reply(
+                Reply::status(200)
+                    .header("content-type", content_type)
+                    .header("cache-control", "no-store")
+                    .header(
+                        "content-disposition",
+                        ["attachment; filename=\"", name, "\""].concat(),
+                    )
+                    .headers(headers)
+                    .bytes(bytes),
+            ));
+        }
+        Told::Json(value) | Told::Created(value) => value,
+    };
+    let once = |title: &str, what: &str, field: &str, more: &str| {
+        let words = text("p", what);
+        Page::ok(title, words + &copyable(title, str_at(&told, field)) + more)
+    };
+    let has = |field: &str| told.get(field).is_some();
+    let page = match call {
+        Call::KeyCreate | Call::KeyRotate => {
+            let id = str_at(&told, "id");
+            let overlap = match at(&told, "overlap_until") {
+                Value::Null => String::new(),
+                until => [
+                    "<p>The old secret is good until ",
+                    &super::html::show(until),
+                    ".</p>",
+                ]
+                .concat(),
+            };
+            let onward = element("p", &[], &link(&["/keys/", id].concat(), "To the key"));
+            once(
+                "API key",
+                "It is shown now and never again: keep it where its program will read it.",
+                "key",
+                &(overlap + &onward),
+            )
+        }
+        Call::OperatorInvite => {
+            let join = [
+                &escape_of(&told, "join_url"),
+                ", with their own authenticator at hand",
+            ]
+            .concat();
+            let more = [
+                "<p>They join at ",
+                &join,
+                ".</p><p>",
+                &link("/operators", "To the operators"),
+                "</p>",
+            ]
+            .concat();
+            once(
+                "Invite",
+                "Give it to its person by a way that you trust. It is shown now and never again; it is good once, for 24 hours.",
+                "invite",
+                &more,
+            )
+        }
+        Call::OwnKey => {
+            let more = element("p", &[], &link("/me", "I have kept it"));
+            once(
+                "Operator key",
+                "You sign in with it from now on. It is shown now and never again: keep it in a password manager.",
+                "operator_key",
+                &more,
+            )
+        }
+        Call::Claim | Call::Join | Call::OwnTotp if has("enrolment") => {
+            let proof = ["token", "invite"].map(|name| (name, said(name)));
+            enrolment_page(view, said("call"), &told, &proof)
+        }
+        Call::Claim | Call::Join => recovery_page(list_at(&told, "recovery_codes"), "/admin"),
+        Call::OwnRecovery => recovery_page(list_at(&told, "recovery_codes"), "/admin/me"),
+        Call::AuditVerify => verdict(view, said("checkpoint"), &told),
+        _ => {
+            let reply = back(
+                cx,
+                &view.path,
+                call,
+                at(&told, "undo"),
+                at(&told, "version"),
+            );
+            return Ok(Answer::Reply(reply));
+        }
+    };
+    Ok(Answer::Page(page))
+}
+
+fn escape_of(told: &Value, field: &str) -> String {
+    crate::domain::page::escape(str_at(told, field))
+}
+
+/// What holding the log against a checkpoint came to.
+fn verdict(view: &View, checkpoint: &str, told: &Value) -> Page {
+    let good = matches!(str_at(told, "verdict"), "consistent" | "more");
+    let words = text("p", &["Verdict: ", str_at(told, "verdict")].concat())
+        + &text("p", str_at(told, "text"));
+    let attributes = [
+        ("class", if good { "note" } else { "refusal" }),
+        ("role", if good { "status" } else { "alert" }),
+    ];
+    let mut body = element("div", &attributes, &words);
+    if let Some(cursor) = told.get("cursor") {
+        let form = view
+            .form("POST /audit/verify")
+            .hidden("checkpoint", checkpoint)
+            .hidden("cursor:json", &cursor.to_string());
+        body.push_str(&form.end("Go on"));
+    }
+    body.push_str(&element("p", &[], &link("/audit", "To the audit log")));
+    Page::ok("Verification", body)
+}

@@ -1,0 +1,177 @@
+//! Spending a caller's allowances.
+
+use super::Caller;
+use crate::app::accounts;
+use crate::app::alerts;
+use crate::app::port::{Class as Object, Port, call};
+use crate::app::rules::rules;
+use crate::base::errors::{Code, Refusal};
+use crate::base::ids::prefixed;
+use crate::base::time::Millis;
+use crate::domain::identity::Principal;
+use crate::domain::limits::machine::{Once, Watch};
+use crate::domain::limits::{
+    Class, Command, LimitName, LimitStatus, Limiter, Policy, Reply as LimiterReply, Window, headers,
+};
+use crate::domain::settings::config::{self, LimitClass};
+
+/// Spends one request of the caller's allowances in a class, and returns the headers that tell what is left: of the
+/// network first, then of the accounts, narrow to wide.
+///
+/// # Errors
+/// `rate_limited` with the exact wait; `abnormal_usage` while something is held; `overloaded`; `limiter_unavailable` when
+/// nobody can say, since what costs money fails closed.
+pub async fn admit<P: Port>(
+    port: &P,
+    caller: &Caller,
+    alias: Option<&str>,
+    class: LimitClass,
+) -> Result<Vec<(&'static str, String)>, Refusal> {
+    let rules = rules(port).await?;
+    let configured = &port.settings().config.limits;
+    let limit = rules.limit(class, caller.country.as_deref(), configured);
+    let policy = limit.and_then(policy).ok_or_else(unavailable)?;
+    let mut shown = match spend(port, caller, policy).await.ok_or_else(unavailable)? {
+        LimiterReply::Admitted { limits, alert } => {
+            if let Some(alert) = alert {
+                alerts::of_network(port, &caller.network, &caller.client, &alert).await;
+            }
+            limits
+        }
+        LimiterReply::Refused {
+            wait,
+            limits,
+            violated,
+            slowed,
+            alert,
+        } => {
+            if let Some(alert) = alert {
+                alerts::of_network(port, &caller.network, &caller.client, &alert).await;
+            }
+            let names = violated
+                .iter()
+                .map(|name| name.as_str().to_owned())
+                .collect();
+            let mut detail = explain(&limits, &violated, wait);
+            if let Some(reason) = slowed {
+                detail.push_str(" It counts at a quarter for a while: ");
+                detail.push_str(&reason.to_string());
+            }
+            return Err(Refusal::new(Code::RateLimited)
+                .wait(wait)
+                .detail(detail)
+                .violated(names)
+                .headers(headers::headers(&limits, port.now())));
+        }
+        LimiterReply::Held { wait, why, alert } => {
+            if let Some(alert) = alert {
+                alerts::of_network(port, &caller.network, &caller.client, &alert).await;
+            }
+            return Err(Refusal::new(Code::AbnormalUsage)
+                .wait(wait)
+                .detail(why.to_string()));
+        }
+        // A request costs one, and a window holds at least one; the others answer other commands.
+        _ => return Err(unavailable()),
+    };
+    let own = accounts::admit(port, &caller.payer, alias, class).await?;
+    if !own.is_empty() {
+        // A principal's own limits are what it can do something about.
+        shown = own;
+    }
+    Ok(headers::headers(&shown, port.now()))
+}
+
+fn unavailable() -> Refusal {
+    Refusal::new(Code::LimiterUnavailable).wait(Millis::from_secs(2))
+}
+
+/// May this client cause one more cache entry? Unknown counts as no: a cache that is not written is only slower.
+pub async fn may_write_cache(port: &impl Port, caller: &Caller) -> bool {
+    let hourly = Window::new(
+        port.settings().config.cache.writes_per_hour,
+        Millis::from_secs(3600),
+    );
+    let Some(hourly) = hourly else { return false };
+    let policy = Policy {
+        class: Class::CacheWrite,
+        burst: hourly,
+        sustained: hourly,
+        network_burst: None,
+        network_sustained: None,
+    };
+    matches!(
+        spend(port, caller, policy).await,
+        Some(LimiterReply::Admitted { .. })
+    )
+}
+
+/// Uses an id a single time. Each id has an object of its own, since a network's would know nothing of its use in another.
+///
+/// # Errors
+/// `challenge_failed` when it was used before; `limiter_unavailable`.
+pub async fn once(port: &impl Port, id: &str, until: Millis) -> Result<(), Refusal> {
+    let command = Command::Once {
+        id: id.to_owned(),
+        until,
+        // Not the request's id, which the caller may choose.
+        by: prefixed("use", &port.random()),
+    };
+    let name = ["once/", id].concat();
+    let reply = call::<Limiter>(port, Object::Limiter, &name, &command).await;
+    match reply {
+        Ok(LimiterReply::Once(Once::Fresh)) => Ok(()),
+        Ok(LimiterReply::Once(_)) => {
+            Err(Refusal::new(Code::ChallengeFailed).detail("This answer was used before."))
+        }
+        _ => Err(unavailable()),
+    }
+}
+
+async fn spend(port: &impl Port, caller: &Caller, policy: Policy) -> Option<LimiterReply> {
+    let who = match &caller.principal {
+        Principal::Anonymous => None,
+        Principal::Visitor { id, .. } => Some(id.clone()),
+        Principal::Key(view) => Some(view.id.clone()),
+    };
+    let watch = Watch::of(&port.settings().config.abuse);
+    let command = Command::Admit {
+        client: caller.client.clone(),
+        policy,
+        cost: 1,
+        watch: who.zip(watch),
+    };
+    call::<Limiter>(port, Object::Limiter, &caller.network, &command)
+        .await
+        .ok()
+}
+
+fn explain(limits: &[LimitStatus], violated: &[LimitName], wait: Millis) -> String {
+    let tightest = limits.iter().find(|limit| violated.contains(&limit.name));
+    match tightest {
+        Some(limit) => format!(
+            "The limit of {} requests in {} s is used up; the next is free in {} s.",
+            limit.quota,
+            limit.window.secs_ceil(),
+            wait.secs_ceil().max(1)
+        ),
+        None => format!("The next request is free in {} s.", wait.secs_ceil().max(1)),
+    }
+}
+
+fn policy(limit: &config::Limit) -> Option<Policy> {
+    let window =
+        |w: config::Window| Window::new(w.requests, Millis::from_secs(u64::from(w.seconds)));
+    Some(Policy {
+        class: match limit.class {
+            LimitClass::Read => Class::Read,
+            LimitClass::Chat => Class::Chat,
+            LimitClass::Embeddings => Class::Embeddings,
+            LimitClass::Upload => Class::Upload,
+        },
+        burst: window(limit.burst)?,
+        sustained: window(limit.sustained)?,
+        network_burst: limit.network_burst.and_then(window),
+        network_sustained: limit.network_sustained.and_then(window),
+    })
+}

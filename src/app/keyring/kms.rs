@@ -1,0 +1,73 @@
+//! The external key management service: two calls, no redirects, bounded answers.
+
+use super::unavailable;
+use crate::app::port::Port;
+use crate::base::digest::Bytes32;
+use crate::base::errors::Refusal;
+use crate::base::secret::Secret;
+use crate::base::time::Millis;
+use crate::domain::keyring::kms::{
+    KmsError, MAX_ANSWER, read_unwrap, read_wrap, unwrap_request, wanted, wrap_request,
+};
+use crate::domain::keyring::{Ring, Wrap};
+use crate::domain::llm::upstream::UpstreamRequest;
+
+/// How long the service may take.
+const PATIENCE: Millis = Millis::from_secs(10);
+
+/// Has a version's key wrapped.
+///
+/// # Errors
+/// `keyring_unavailable`
+pub async fn wrap<P: Port>(port: &P, n: u32, key: &Bytes32) -> Result<Wrap, Refusal> {
+    let body = wrap_request(port.tenant(), n, key);
+    let answer = post(port, "/wrap", body.reveal()).await?;
+    read_wrap(&answer).map_err(|fault| told(&fault))
+}
+
+/// The keys of all versions that the service wraps.
+///
+/// # Errors
+/// `keyring_unavailable`
+pub async fn unwrap<P: Port>(
+    port: &P,
+    ring: &Ring,
+) -> Result<Vec<(u32, Secret<Bytes32>)>, Refusal> {
+    let mut keys = Vec::new();
+    for version in wanted(ring) {
+        if let Some(body) = unwrap_request(port.tenant(), version) {
+            let answer = post(port, "/unwrap", &body).await?;
+            let key = read_unwrap(&answer).map_err(|fault| told(&fault))?;
+            keys.push((version.n, key));
+        }
+    }
+    Ok(keys)
+}
+
+async fn post<P: Port>(port: &P, path: &str, body: &str) -> Result<Vec<u8>, Refusal> {
+    let settings = port.settings();
+    let Some(url) = &settings.config.keyring.kms_url else {
+        return Err(unavailable(
+            "keys are wrapped by a service, and [keyring] names none",
+        ));
+    };
+    let key = settings.secrets.kms_token.as_ref().map(|token| {
+        (
+            "authorization",
+            Secret::new(format!("Bearer {}", token.reveal())),
+        )
+    });
+    let request = UpstreamRequest {
+        url: format!("{}{path}", url.trim_end_matches('/')),
+        key,
+        headers: vec![("content-type", "application/json".to_owned())],
+        body: body.as_bytes(),
+    };
+    crate::app::outward::post(port, request, MAX_ANSWER as u64, PATIENCE)
+        .await
+        .map_err(|fault| unavailable(&format!("key management service: {fault}")))
+}
+
+fn told(fault: &KmsError) -> Refusal {
+    unavailable(&fault.to_string())
+}

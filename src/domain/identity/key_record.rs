@@ -1,0 +1,426 @@
+//! What is known of one API key, as one synchronous state machine.
+//!
+//! ```text
+//! (nothing) ──Create──▶ live ──Revoke──▶ revoked, for ever
+//!                       │  ▲
+//!                       └──┘ Rotate: a new secret; the one before it stays good for the overlap
+//! ```
+//! Rows: `rec/key` the record with its hashes, `rec/used` when it was last used, `rec/n/<digest>` a nonce that was
+//! spent, `rec/floor` the latest deadline of a nonce that was forgotten. A revoked record stays, so that its id never
+//! comes to life again.
+
+mod command;
+mod index;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::digest::{base64url, constant_time_eq, from_base64url, sha256};
+use crate::base::machine::{Effects, Machine, Write};
+use crate::base::time::Millis;
+
+pub use super::signature::Algorithm;
+pub use command::{Command, NewRecord, Reply};
+pub use index::{Entry, IndexCommand, IndexReply, KeyIndex, MAX_KEYS};
+pub use settings::{KeySettings, Names, PublicKey, Scopes, Stores, View};
+
+/// Nonces remembered at a time; beyond them signed requests are refused until one is over.
+pub const MAX_NONCES: usize = 10_000;
+/// How much longer than its signature a nonce is remembered: as far as clocks may differ, 5 min × 60 s.
+pub const NONCE_SKEW: Millis = Millis::from_secs(300);
+/// The longest overlap of two secrets: 30 d × 86,400 s.
+pub const MAX_OVERLAP: Millis = Millis::from_secs(2_592_000);
+/// The last use is written at most this often.
+const USED_GRAIN: u64 = 60_000; // ms
+/// Nonces are forgotten on whole minutes, so that one alarm forgets many.
+const NONCE_GRAIN: u64 = 60_000; // ms
+/// Rows removed in one step.
+const PRUNE: usize = 1000;
+/// Compared when there is no hash, so that the work is the same. No hash is ever equal to it, since the last character
+/// of 32 bytes in base64url cannot be `B`.
+const NO_HASH: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAB";
+
+const KEY_ROW: &str = "rec/key";
+const USED_ROW: &str = "rec/used";
+const FLOOR_ROW: &str = "rec/floor";
+const NONCE_ROWS: &str = "rec/n/";
+
+/// The record of one key. The default was never made.
+#[derive(Clone, Debug, Default)]
+pub struct KeyRecord {
+    stored: Option<Stored>,
+    /// There is a record and it cannot be read: nothing opens it and nothing is written over it.
+    unreadable: bool,
+    used: Option<Millis>,
+    /// By digest.
+    nonces: BTreeMap<String, Nonce>,
+    /// Signatures that ended before this may have been spent and forgotten.
+    floor: Millis,
+    /// The alarm asked for last.
+    alarm: Option<Millis>,
+}
+
+/// The stored form, as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Stored {
+    #[serde(rename = "v1")]
+    view: View,
+    /// Of the current secret; empty when it is revoked.
+    #[serde(rename = "h")]
+    hash: String,
+    /// Of the one before it, good until [`View::overlap_until`].
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    previous: Option<String>,
+}
+
+/// Stored as `<deadline> <attempt>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Nonce {
+    /// Remembered until then.
+    deadline: Millis,
+    /// Digest of the attempt that spent it.
+    attempt: String,
+}
+
+impl Machine for KeyRecord {
+    type Command = Command;
+    type Reply = Reply;
+
+    fn load(now: Millis, rows: Vec<(String, String)>) -> Self {
+        let mut record = Self::default();
+        for (key, value) in rows {
+            match key.as_str() {
+                KEY_ROW => {
+                    record.stored = crate::base::json::read(&value).ok();
+                    record.unreadable = record.stored.is_none();
+                }
+                USED_ROW => record.used = value.parse().ok().map(Millis),
+                // Unreadable: whatever was signed until now may have been spent.
+                FLOOR_ROW => record.floor = value.parse().map_or(now, Millis),
+                _ => {
+                    if let Some(digest) = key.strip_prefix(NONCE_ROWS) {
+                        record
+                            .nonces
+                            .insert(digest.to_owned(), Nonce::load(now, &value));
+                    }
+                }
+            }
+        }
+        record
+    }
+
+    fn apply(&mut self, now: Millis, command: Command) -> (Reply, Effects) {
+        let mut effects = Effects::default();
+        let reply = match command {
+            Command::Create(new) => self.create(now, *new, &mut effects),
+            Command::Authenticate { hash } => self.authenticate(now, &hash, &mut effects),
+            Command::AuthenticateSigned {
+                kid,
+                nonce,
+                expires,
+                attempt,
+            } => self.spend(now, &kid, &nonce, expires, &attempt, &mut effects),
+            Command::Rotate { hash, overlap } => self.rotate(now, hash, overlap, &mut effects),
+            Command::Revoke => self.revoke(now, &mut effects),
+            Command::Change { version, settings } => self.change(version, *settings, &mut effects),
+            Command::Look => self.view(),
+        };
+        self.ring(&mut effects);
+        (reply, effects)
+    }
+
+    /// Forgets secrets and nonces that are over.
+    fn wake(&mut self, now: Millis) -> Effects {
+        let mut effects = Effects::default();
+        let over = |stored: &Stored| stored.view.overlap_until.is_some_and(|until| until <= now);
+        if let Some(stored) = self.stored.as_mut().filter(|stored| over(stored)) {
+            stored.previous = None;
+            stored.view.overlap_until = None;
+            effects.writes.push(stored.row());
+        }
+        self.prune(now, &mut effects);
+        self.alarm = None;
+        self.ring(&mut effects);
+        effects
+    }
+}
+
+impl KeyRecord {
+    fn create(&mut self, now: Millis, new: NewRecord, effects: &mut Effects) -> Reply {
+        if !is_hash(&new.hash) || !new.settings.faults().is_empty() {
+            return Reply::Invalid;
+        }
+        if self.unreadable {
+            return Reply::Exists;
+        }
+        if let Some(stored) = &self.stored {
+            let same = stored.view.id == new.id && stored.hash == new.hash;
+            return if same { self.view() } else { Reply::Exists };
+        }
+        let stored = Stored {
+            view: View {
+                id: new.id,
+                tenant: new.tenant,
+                created: now,
+                created_by: new.created_by,
+                settings: new.settings,
+                version: 1,
+                secret_since: now,
+                overlap_until: None,
+                revoked: None,
+                last_used: None,
+            },
+            hash: new.hash,
+            previous: None,
+        };
+        effects.writes.push(stored.row());
+        self.stored = Some(stored);
+        self.view()
+    }
+
+    /// Two comparisons of equal length, whatever is stored.
+    fn authenticate(&mut self, now: Millis, hash: &str, effects: &mut Effects) -> Reply {
+        let stored = self.stored.as_ref();
+        let equal = |stored: Option<&str>| {
+            let stored = stored.filter(|hash| !hash.is_empty());
+            constant_time_eq(stored.unwrap_or(NO_HASH).as_bytes(), hash.as_bytes())
+        };
+        let current = equal(stored.map(|stored| stored.hash.as_str()));
+        let previous = equal(stored.and_then(|stored| stored.previous.as_deref()));
+        let Some(view) = stored.map(|stored| &stored.view) else {
+            return Reply::Unknown;
+        };
+        let overlap = view.overlap_until.is_some_and(|until| now < until);
+        if !(current | (previous & overlap)) || !view.is_live(now) || view.settings.must_sign {
+            return Reply::Unknown;
+        }
+        self.touch(now, effects);
+        self.view()
+    }
+
+    fn spend(
+        &mut self,
+        now: Millis,
+        kid: &str,
+        nonce: &str,
+        expires: Millis,
+        attempt: &str,
+        effects: &mut Effects,
+    ) -> Reply {
+        let live = |stored: &Stored| {
+            let keys = &stored.view.settings.public_keys;
+            stored.view.is_live(now) && keys.iter().any(|key| key.kid == kid)
+        };
+        let deadline = round_up(expires.plus(NONCE_SKEW));
+        // Not above the floor: it may have been spent before the clock went back.
+        if !self.stored.as_ref().is_some_and(live) || deadline <= now || deadline <= self.floor {
+            return Reply::Unknown;
+        }
+        let digest = digest_of(&[kid, nonce]);
+        let attempt = digest_of(&[attempt]);
+        if let Some(spent) = self.nonces.get(&digest) {
+            // The same attempt again: it was stored, and its reply was lost.
+            return if spent.attempt == attempt {
+                self.view()
+            } else {
+                Reply::Replayed
+            };
+        }
+        if self.nonces.len() >= MAX_NONCES {
+            self.prune(now, effects);
+        }
+        if self.nonces.len() >= MAX_NONCES {
+            return Reply::Full;
+        }
+        effects.writes.push(Write {
+            key: [NONCE_ROWS, &digest].concat(),
+            value: Some(format!("{} {attempt}", deadline.0)),
+        });
+        self.nonces.insert(digest, Nonce { deadline, attempt });
+        if self.alarm.is_some_and(|alarm| deadline < alarm) {
+            self.alarm = None;
+        }
+        self.touch(now, effects);
+        self.view()
+    }
+
+    fn rotate(
+        &mut self,
+        now: Millis,
+        hash: String,
+        overlap: Millis,
+        effects: &mut Effects,
+    ) -> Reply {
+        if !is_hash(&hash) {
+            return Reply::Invalid;
+        }
+        let Some(stored) = &mut self.stored else {
+            return Reply::Unknown;
+        };
+        if stored.view.revoked.is_some() || stored.previous.as_ref() == Some(&hash) {
+            return Reply::Conflict;
+        }
+        if stored.hash == hash {
+            return self.view();
+        }
+        let before = std::mem::replace(&mut stored.hash, hash);
+        let kept = overlap > Millis::ZERO;
+        stored.previous = kept.then_some(before);
+        stored.view.overlap_until = kept.then(|| now.plus(overlap.min(MAX_OVERLAP)));
+        stored.view.secret_since = now;
+        effects.writes.push(stored.row());
+        self.alarm = None;
+        self.view()
+    }
+
+    fn revoke(&mut self, now: Millis, effects: &mut Effects) -> Reply {
+        let Some(stored) = &mut self.stored else {
+            return Reply::Unknown;
+        };
+        if stored.view.revoked.is_none() {
+            stored.view.revoked = Some(now);
+            stored.view.overlap_until = None;
+            stored.hash.clear();
+            stored.previous = None;
+            effects.writes.push(stored.row());
+        }
+        self.view()
+    }
+
+    fn change(&mut self, version: u32, settings: KeySettings, effects: &mut Effects) -> Reply {
+        if !settings.faults().is_empty() {
+            return Reply::Invalid;
+        }
+        let Some(stored) = &mut self.stored else {
+            return Reply::Unknown;
+        };
+        let view = &mut stored.view;
+        if view.revoked.is_some() {
+            return Reply::Conflict;
+        }
+        if view.settings != settings {
+            if view.version != version {
+                return Reply::Conflict;
+            }
+            view.settings = settings;
+            view.version = version.saturating_add(1);
+            effects.writes.push(stored.row());
+        }
+        self.view()
+    }
+
+    fn view(&self) -> Reply {
+        match &self.stored {
+            Some(stored) => {
+                let mut view = stored.view.clone();
+                view.last_used = self.used;
+                Reply::Known(Box::new(view))
+            }
+            None => Reply::Unknown,
+        }
+    }
+
+    /// Notes the use.
+    fn touch(&mut self, now: Millis, effects: &mut Effects) {
+        if self
+            .used
+            .is_none_or(|used| used.0.abs_diff(now.0) >= USED_GRAIN)
+        {
+            self.used = Some(now);
+            effects.writes.push(Write {
+                key: USED_ROW.to_owned(),
+                value: Some(now.0.to_string()),
+            });
+        }
+    }
+
+    /// Forgets nonces that are over, and remembers up to when.
+    fn prune(&mut self, now: Millis, effects: &mut Effects) {
+        let over: Vec<(String, Millis)> = self
+            .nonces
+            .iter()
+            .filter(|(_, nonce)| nonce.deadline <= now)
+            .map(|(digest, nonce)| (digest.clone(), nonce.deadline))
+            .take(PRUNE)
+            .collect();
+        for (digest, deadline) in &over {
+            self.floor = self.floor.max(*deadline);
+            self.nonces.remove(digest);
+            effects.writes.push(Write {
+                key: [NONCE_ROWS, digest].concat(),
+                value: None,
+            });
+        }
+        if !over.is_empty() {
+            effects.writes.push(Write {
+                key: FLOOR_ROW.to_owned(),
+                value: Some(self.floor.0.to_string()),
+            });
+        }
+    }
+
+    /// Asks for the alarm when it is not known to be set.
+    fn ring(&mut self, effects: &mut Effects) {
+        if self.alarm.is_none() {
+            let overlap = self.stored.as_ref().and_then(|s| s.view.overlap_until);
+            let nonces = self.nonces.values().map(|nonce| nonce.deadline);
+            self.alarm = nonces.chain(overlap).min();
+            effects.alarm = self.alarm;
+        }
+    }
+}
+
+impl Stored {
+    fn row(&self) -> Write {
+        Write {
+            key: KEY_ROW.to_owned(),
+            // Texts, numbers and maps of texts can always be written.
+            value: Some(serde_json::to_string(self).unwrap_or_default()),
+        }
+    }
+}
+
+impl Nonce {
+    /// One that cannot be read counts as spent by nobody that is known, for a day.
+    fn load(now: Millis, value: &str) -> Self {
+        let read = value
+            .split_once(' ')
+            .and_then(|(deadline, attempt)| Some((deadline.parse().ok()?, attempt)));
+        match read {
+            Some((deadline, attempt)) => Self {
+                deadline: Millis(deadline),
+                attempt: attempt.to_owned(),
+            },
+            None => Self {
+                deadline: now.plus(Millis::from_secs(86_400)),
+                attempt: String::new(),
+            },
+        }
+    }
+}
+
+/// 32 bytes in base64url, in their one form.
+fn is_hash(text: &str) -> bool {
+    from_base64url(text).is_some_and(|bytes| bytes.len() == 32)
+}
+
+/// 128 bits of SHA-256 in base64url: short rows of one length whatever a caller sends.
+fn digest_of(parts: &[&str]) -> String {
+    let mut message = String::new();
+    for part in parts {
+        // With its length, so that two parts cannot be split elsewhere.
+        message.push_str(&part.len().to_string());
+        message.push(':');
+        message.push_str(part);
+    }
+    let digest = sha256(message.as_bytes());
+    base64url(digest.split_at(16).0)
+}
+
+fn round_up(time: Millis) -> Millis {
+    Millis(time.0.div_ceil(NONCE_GRAIN).saturating_mul(NONCE_GRAIN))
+}

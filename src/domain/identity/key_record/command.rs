@@ -1,0 +1,107 @@
+//! What a record is asked, and what it answers.
+
+use serde::{Deserialize, Serialize};
+
+use super::settings::{KeySettings, View};
+use crate::base::time::Millis;
+
+/// What may be asked of a record. Every command may be repeated without changing more. Hashes are
+/// [`ParsedKey::hash`](super::super::api_key::ParsedKey::hash) in base64url.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Command {
+    /// Makes the record: `Known`; `Exists` when that id has another secret already.
+    #[serde(rename = "new")]
+    Create(Box<NewRecord>),
+    /// Does this secret open it? `Known` or `Unknown`.
+    #[serde(rename = "auth")]
+    Authenticate {
+        /// Of what was presented.
+        #[serde(rename = "h")]
+        hash: String,
+    },
+    /// Spends the nonce of a request whose signature has been verified: `Known`, `Unknown`, `Replayed` or `Full`.
+    #[serde(rename = "sign")]
+    AuthenticateSigned {
+        /// Which of [`KeySettings::public_keys`] verified it.
+        #[serde(rename = "k")]
+        kid: String,
+        /// Of the signature.
+        #[serde(rename = "n")]
+        nonce: String,
+        /// When the signature ends.
+        #[serde(rename = "e")]
+        expires: Millis,
+        /// Random and made here for this request, the same when this command is repeated. A caller who could choose
+        /// it could replay.
+        #[serde(rename = "a")]
+        attempt: String,
+    },
+    /// Gives it a new secret: `Known`; `Conflict` when it is revoked. The current one stays good for the overlap, one
+    /// before that ends at once.
+    #[serde(rename = "rotate")]
+    Rotate {
+        /// Of the new secret.
+        #[serde(rename = "h")]
+        hash: String,
+        /// At most [`MAX_OVERLAP`](super::MAX_OVERLAP).
+        #[serde(rename = "o")]
+        overlap: Millis,
+    },
+    /// Ends it and all its secrets: `Known`.
+    #[serde(rename = "revoke")]
+    Revoke,
+    /// Replaces its settings: `Known`; `Conflict` when somebody else changed them since, or when it is revoked.
+    #[serde(rename = "set")]
+    Change {
+        /// [`View::version`] that the settings were made from.
+        #[serde(rename = "v")]
+        version: u32,
+        /// All of them.
+        #[serde(rename = "s")]
+        settings: Box<KeySettings>,
+    },
+    /// What is it? `Known`, also when it is revoked or over.
+    #[serde(rename = "look")]
+    Look,
+}
+
+/// A record to be made.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NewRecord {
+    /// The key's id.
+    pub id: String,
+    /// Whose it is.
+    pub tenant: String,
+    /// Id of the operator who made it.
+    pub created_by: String,
+    /// Of its secret.
+    pub hash: String,
+    /// What it may do.
+    pub settings: KeySettings,
+}
+
+/// What a record answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// The record, without its hashes.
+    #[serde(rename = "ok")]
+    Known(Box<View>),
+    /// Wrong, over, revoked or never made: nothing tells which.
+    #[serde(rename = "no")]
+    Unknown,
+    /// That nonce was spent.
+    #[serde(rename = "replay")]
+    Replayed,
+    /// Too many nonces are remembered.
+    #[serde(rename = "full")]
+    Full,
+    /// The id is taken.
+    #[serde(rename = "taken")]
+    Exists,
+    /// Revoked, or changed by somebody else since.
+    #[serde(rename = "conflict")]
+    Conflict,
+    /// Settings with [faults](KeySettings::faults), or a hash that is none.
+    #[serde(rename = "bad")]
+    Invalid,
+}

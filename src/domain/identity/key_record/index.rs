@@ -1,0 +1,174 @@
+//! The ids of a tenant's keys, so that they can be listed. Rows: `key/<id>`.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::machine::{Effects, Machine, Write};
+use crate::base::time::Millis;
+
+/// Keys of one tenant, revoked ones included; beyond them no key can be made.
+pub const MAX_KEYS: usize = 10_000;
+/// Entries of one page.
+const MAX_PAGE: usize = 200;
+const ROWS: &str = "key/";
+
+/// A key in the list. The truth is in its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The key's id.
+    pub id: String,
+    /// Its name.
+    #[serde(rename = "n")]
+    pub name: String,
+    /// When it was made.
+    #[serde(rename = "c")]
+    pub created: Millis,
+    /// Id of the operator who made it.
+    #[serde(rename = "b")]
+    pub created_by: String,
+    /// When it was revoked.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Millis>,
+}
+
+/// What may be asked of the index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IndexCommand {
+    /// Notes a key, or what changed of it: `Noted`, or `Full`. A revocation once noted stays.
+    #[serde(rename = "put")]
+    Put(Entry),
+    /// Forgets a key that was never made after all: `Noted`.
+    #[serde(rename = "drop")]
+    Drop {
+        /// Its id.
+        id: String,
+    },
+    /// The newest keys, or those after a cursor: `Page`.
+    #[serde(rename = "page")]
+    Page {
+        /// `next` of the page before.
+        #[serde(rename = "a")]
+        after: Option<String>,
+        /// At most 200 are given.
+        #[serde(rename = "n")]
+        limit: usize,
+    },
+}
+
+/// What the index answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IndexReply {
+    /// Done.
+    #[serde(rename = "ok")]
+    Noted,
+    /// There are [`MAX_KEYS`].
+    #[serde(rename = "full")]
+    Full,
+    /// Newest first.
+    #[serde(rename = "page")]
+    Page {
+        /// The keys.
+        #[serde(rename = "e")]
+        entries: Vec<Entry>,
+        /// Cursor of the next page, if there is more.
+        #[serde(rename = "n")]
+        next: Option<String>,
+    },
+}
+
+/// The index of one tenant.
+#[derive(Clone, Debug, Default)]
+pub struct KeyIndex {
+    entries: BTreeMap<String, Entry>,
+}
+
+impl Machine for KeyIndex {
+    type Command = IndexCommand;
+    type Reply = IndexReply;
+
+    /// A row that cannot be read is listed by its id alone, so that no key is hidden.
+    fn load(_now: Millis, rows: Vec<(String, String)>) -> Self {
+        let entry = |(key, value): (String, String)| {
+            let id = key.strip_prefix(ROWS)?.to_owned();
+            let entry = crate::base::json::read(&value).unwrap_or_else(|_| Entry {
+                id: id.clone(),
+                name: String::new(),
+                created: Millis::ZERO,
+                created_by: String::new(),
+                revoked: None,
+            });
+            Some((id, entry))
+        };
+        Self {
+            entries: rows.into_iter().filter_map(entry).collect(),
+        }
+    }
+
+    fn apply(&mut self, _now: Millis, command: IndexCommand) -> (IndexReply, Effects) {
+        let mut effects = Effects::default();
+        let reply = match command {
+            IndexCommand::Put(entry) => self.put(entry, &mut effects),
+            IndexCommand::Drop { id } => {
+                if self.entries.remove(&id).is_some() {
+                    effects.writes.push(row(&id, None));
+                }
+                IndexReply::Noted
+            }
+            IndexCommand::Page { after, limit } => self.page(after.as_deref(), limit),
+        };
+        (reply, effects)
+    }
+
+    fn wake(&mut self, _now: Millis) -> Effects {
+        Effects::default()
+    }
+}
+
+impl KeyIndex {
+    fn put(&mut self, mut entry: Entry, effects: &mut Effects) -> IndexReply {
+        match self.entries.get(&entry.id) {
+            Some(known) => {
+                entry.revoked = known.revoked.or(entry.revoked);
+                if *known == entry {
+                    return IndexReply::Noted;
+                }
+            }
+            None if self.entries.len() >= MAX_KEYS => return IndexReply::Full,
+            None => {}
+        }
+        let text = serde_json::to_string(&entry).unwrap_or_default();
+        effects.writes.push(row(&entry.id, Some(text)));
+        self.entries.insert(entry.id.clone(), entry);
+        IndexReply::Noted
+    }
+
+    /// A cursor is the place of an entry, so that it holds when that entry is gone.
+    fn page(&self, after: Option<&str>, limit: usize) -> IndexReply {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let place = |entry: &&Entry| (Reverse(entry.created), entry.id.clone());
+        let mut all: Vec<&Entry> = self.entries.values().collect();
+        all.sort_by_cached_key(place);
+        let after = after.and_then(|cursor| {
+            let (created, id) = cursor.split_once('.')?;
+            Some((Reverse(Millis(created.parse().ok()?)), id.to_owned()))
+        });
+        let mut rest = all
+            .into_iter()
+            .filter(|entry| after.as_ref().is_none_or(|after| place(entry) > *after));
+        let entries: Vec<Entry> = rest.by_ref().take(limit).cloned().collect();
+        let next = rest
+            .next()
+            .and(entries.last())
+            .map(|last| format!("{}.{}", last.created.0, last.id));
+        IndexReply::Page { entries, next }
+    }
+}
+
+fn row(id: &str, value: Option<String>) -> Write {
+    Write {
+        key: [ROWS, id].concat(),
+        value,
+    }
+}
