@@ -82,3 +82,33 @@ fn a_claimed_house_tells_nothing_of_its_admin_token() {
         }
     }
 }
+
+#[test]
+fn a_repeated_step_is_on_record_once() {
+    let port = house();
+    let (begun, _) = twice(&port, "/claim", &json!({"token": ADMIN_TOKEN}));
+    port.pass(gatehouse::base::time::Millis::from_secs(60));
+    let seed = unbase32(begun["totp_secret"].as_str().unwrap());
+    let body = json!({"key": begun["operator_key"], "code": Operator::code(&port, &seed)});
+    let entered = request(&port, HOST, None, "POST", "/sign-in", &body).json();
+    let token = entered["token"].as_str();
+    for (action, times) in [("house.claim", 1), ("operator.sign_in", 1)] {
+        let path = ["/audit?action=", action].concat();
+        let told = request(&port, HOST, token, "GET", &path, &Value::Null).json();
+        assert_eq!(told["entries"].as_array().unwrap().len(), times, "{told}");
+    }
+}
+
+#[test]
+fn a_field_that_is_not_known_is_named() {
+    let port = house();
+    for (path, body) in [
+        ("/claim", json!({"token": ADMIN_TOKEN, "nmae": "Ada"})),
+        ("/sign-in", json!({"key": "gho_x", "totp": "000000"})),
+    ] {
+        let told = request(&port, HOST, None, "POST", path, &body);
+        assert_eq!(told.status, 400, "{}", told.text());
+        let name = body.as_object().unwrap().keys().next_back().unwrap();
+        assert_eq!(told.json()["param"], name.as_str(), "{}", told.text());
+    }
+}

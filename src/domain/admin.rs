@@ -120,6 +120,68 @@ endpoints! {
     POST   "/erase"                     Erase            (Erase)            "Erase a visitor's personal data";
 }
 
+impl Call {
+    /// Fields of the body. One that is not known is refused: a misspelt one would be passed over.
+    #[must_use]
+    pub const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::Claim => &["token", "name", "enrolment", "code"],
+            Self::Join => &["invite", "name", "enrolment", "code"],
+            Self::SignIn => &["key", "code", "recovery_code"],
+            Self::Confirm => &["code"],
+            Self::OwnTotp => &["enrolment", "code"],
+            Self::KeyCreate => &[
+                "name",
+                "scopes",
+                "tags",
+                "tier",
+                "allowance",
+                "expires_at",
+                "public_keys",
+                "must_sign",
+            ],
+            Self::KeyChange => &[
+                "version",
+                "name",
+                "scopes",
+                "tags",
+                "tier",
+                "allowance",
+                "expires_at",
+                "public_keys",
+                "must_sign",
+            ],
+            Self::KeyRotate => &["overlap_seconds"],
+            Self::SiteKeyCreate => &["name", "origins", "tier", "proof", "enabled", "expect"],
+            // `id` as it was read: the whole object may be sent back.
+            Self::SiteKeyChange => &[
+                "id", "name", "origins", "tier", "proof", "enabled", "expect",
+            ],
+            Self::VisitorRevoke | Self::VisitorsRevokeAll => &["expect"],
+            Self::LimitSet => &["scope", "allowance", "limit", "expect"],
+            Self::ListsSet => &[
+                "allow",
+                "deny",
+                "allow_countries",
+                "deny_countries",
+                "allow_asns",
+                "deny_asns",
+                "admin_allow",
+                "expect",
+            ],
+            Self::BlockAdd => &["cidr", "visitor", "key", "seconds", "reason", "expect"],
+            Self::BudgetSet => &["scope", "budget", "expect"],
+            Self::FlagSet => &["value", "expect"],
+            Self::OperatorInvite | Self::OperatorRole => &["role"],
+            Self::OperatorChange => &["disabled"],
+            Self::ProviderKeySet => &["key"],
+            Self::AuditVerify => &["checkpoint", "cursor"],
+            Self::Erase => &["visitor"],
+            _ => &[],
+        }
+    }
+}
+
 /// An endpoint that was found, with what stood in the place of `{…}` or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {

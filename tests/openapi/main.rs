@@ -248,6 +248,30 @@ fn commands(page: &str) -> Vec<(String, String, Option<Value>)> {
 }
 
 #[test]
+fn a_body_has_the_fields_that_the_endpoint_reads_and_no_other() {
+    let document = document();
+    for endpoint in ENDPOINTS {
+        let operation = &document["paths"][path_of(endpoint)][endpoint.method.to_ascii_lowercase()];
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let place = format!("{} {}", endpoint.method, endpoint.path);
+        let Some(reference) = schema["$ref"].as_str() else {
+            assert!(endpoint.call.fields().is_empty(), "{place}");
+            continue;
+        };
+        let schema = document.pointer(&reference[1..]).unwrap();
+        assert_eq!(schema["additionalProperties"], false, "{place}");
+        let told: BTreeSet<&str> = schema["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        let read: BTreeSet<&str> = endpoint.call.fields().iter().copied().collect();
+        assert_eq!(told, read, "{place}");
+    }
+}
+
+#[test]
 fn every_command_of_the_docs_is_a_request_that_the_file_knows() {
     let document = document();
     let mut seen = 0;

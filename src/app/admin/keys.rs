@@ -314,27 +314,12 @@ pub fn shown(view: &View) -> Value {
     })
 }
 
-const FIELDS: [&str; 9] = [
-    "name",
-    "scopes",
-    "tags",
-    "tier",
-    "allowance",
-    "expires_at",
-    "public_keys",
-    "must_sign",
-    "version",
-];
-
 /// What an operator sets, over what stands. A new key reaches what it is given and nothing else.
 fn settings<P: Port>(
     cx: &Context<'_, P>,
     before: Option<&KeySettings>,
 ) -> Result<KeySettings, Refusal> {
     let fields = &cx.fields;
-    if let Some(name) = fields.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-        return Err(invalid(name, "is not known here"));
-    }
     let mut settings = match before {
         Some(before) => before.clone(),
         None => KeySettings {

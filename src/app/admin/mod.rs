@@ -32,6 +32,7 @@ use crate::domain::identity::operators::{Command, Operators, Reply as OperatorsR
 use crate::domain::identity::roles::Action;
 use crate::domain::identity::same_site;
 use crate::domain::limits::Source;
+use crate::domain::llm::request::invalid;
 use crate::domain::settings::config::LimitClass;
 
 pub use pages::page;
@@ -127,6 +128,14 @@ pub async fn api<P: Port, B: ByteSource>(
     let bodiless = matches!(endpoint.method, "GET" | "DELETE") || head.content_length == Some(0);
     if !bodiless {
         context.fields = json_body(port, head, body).await?;
+        let known = endpoint.call.fields();
+        if let Some(name) = context
+            .fields
+            .keys()
+            .find(|name| !known.contains(&name.as_str()))
+        {
+            return Err(invalid(name, "is not known here"));
+        }
     }
     // 6
     let told = dispatch(&context, endpoint.call).await?;

@@ -89,13 +89,6 @@ fn parsed<T: DeserializeOwned>(value: &Value, name: &str) -> Result<T, Refusal> 
         .map_err(|error| invalid(name, &["cannot be read: ", &error.to_string()].concat()))
 }
 
-fn known_fields(fields: &Map<String, Value>, known: &[&str]) -> Result<(), Refusal> {
-    match fields.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(name) => Err(invalid(name, "is not known here")),
-        None => Ok(()),
-    }
-}
-
 // === site keys ===
 
 /// Lists site keys.
@@ -178,12 +171,6 @@ fn site_key<P: Port>(
     id: &str,
     before: Option<&SiteKey>,
 ) -> Result<SiteKey, Refusal> {
-    known_fields(
-        &cx.fields,
-        &[
-            "id", "name", "origins", "tier", "proof", "enabled", "expect",
-        ],
-    )?;
     let mut key = before.cloned().unwrap_or_else(|| SiteKey {
         id: id.to_owned(),
         name: String::new(),
@@ -319,7 +306,6 @@ pub async fn limits<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 /// # Errors
 /// `invalid_parameter`
 pub async fn limit_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
-    known_fields(&cx.fields, &["scope", "allowance", "limit", "expect"])?;
     let scope = required(cx, "scope")?.to_owned();
     let event = cx
         .event(Deed::LimitsChange)
@@ -454,7 +440,6 @@ pub async fn budgets<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 /// # Errors
 /// `invalid_parameter`
 pub async fn budget_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
-    known_fields(&cx.fields, &["scope", "budget", "expect"])?;
     let scope = required(cx, "scope")?.to_owned();
     let budget = cx.fields.get("budget").ok_or_else(|| missing("budget"))?;
     let mut allowance = applying(cx, &*rules(cx.port).await?, &scope);
@@ -496,17 +481,8 @@ pub async fn lists<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 /// # Errors
 /// `invalid_parameter`; `conflict` for a list that would lock this operator out.
 pub async fn lists_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
-    const LISTS: [&str; 6] = [
-        "allow",
-        "deny",
-        "allow_countries",
-        "deny_countries",
-        "allow_asns",
-        "deny_asns",
-    ];
     let mut fields = cx.fields.clone();
     fields.retain(|name, _| name != "expect" && name != "admin_allow");
-    known_fields(&fields, &LISTS)?;
     let lists: Access = parsed(&Value::Object(fields), "lists")?;
     let source = crate::domain::limits::Source::parse(cx.head.address.as_deref());
     let own = Snapshot {
@@ -569,10 +545,6 @@ fn block_fields(id: &str, block: &Block) -> Value {
 /// # Errors
 /// `invalid_parameter`; `conflict` for one's own network.
 pub async fn block_add<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
-    known_fields(
-        &cx.fields,
-        &["cidr", "visitor", "key", "seconds", "reason", "expect"],
-    )?;
     let target = match (
         optional(cx, "cidr")?,
         optional(cx, "visitor")?,

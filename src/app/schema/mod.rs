@@ -115,7 +115,7 @@ pub fn admin(call: Call) -> Shape {
         Call::SiteKeyChange => gives::<a::SiteKeyChanged>().takes::<r::SiteKeyChange>(),
         Call::SiteKeyRemove => gives::<a::SiteKeyRemoved>(),
         Call::Visitor => gives::<a::Visitor>(),
-        Call::VisitorRevoke => gives::<a::VisitorRevoked>(),
+        Call::VisitorRevoke => gives::<a::VisitorRevoked>().takes::<r::Expected>(),
         Call::VisitorsRevokeAll => gives::<a::AllRevoked>().takes::<r::Expected>(),
         Call::Limits => gives::<a::LimitsInForce>(),
         Call::LimitSet => gives::<a::LimitChanged>().takes::<r::LimitSet>(),

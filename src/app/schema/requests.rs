@@ -32,6 +32,7 @@ pub enum All {
 
 objects! {
     /// First `token` and `name`; the answer carries an enrolment. Then `token`, `enrolment` and `code`.
+    #[schemars(deny_unknown_fields)]
     Claim {
         /// The secret `ADMIN_TOKEN`.
         token: String,
@@ -44,6 +45,7 @@ objects! {
     }
 
     /// First `invite` and `name`; the answer carries an enrolment. Then `invite`, `enrolment` and `code`.
+    #[schemars(deny_unknown_fields)]
     Join {
         /// The invite, good once and for 24 hours.
         invite: String,
@@ -56,6 +58,7 @@ objects! {
     }
 
     /// `code` or `recovery_code`.
+    #[schemars(deny_unknown_fields)]
     SignIn {
         /// The operator key, `gho_…`.
         key: String,
@@ -66,12 +69,14 @@ objects! {
     }
 
     /// A code of the second factor.
+    #[schemars(deny_unknown_fields)]
     Confirm {
         /// The authenticator's code; each is good once.
         code: String,
     }
 
     /// First an empty object; then `enrolment` and `code`.
+    #[schemars(deny_unknown_fields)]
     ReplaceTotp {
         /// From the first answer.
         enrolment: Option<String>,
@@ -153,6 +158,7 @@ objects! {
     }
 
     /// How long the old secret stays good.
+    #[schemars(deny_unknown_fields)]
     ApiKeyRotate {
         /// 0 to 2,592,000 (30 days); left out: a day.
         #[schemars(default, range(max = 2_592_000))]
@@ -203,6 +209,7 @@ objects! {
     }
 
     /// A version that is expected.
+    #[schemars(deny_unknown_fields)]
     Expected {
         /// Only when the rules still have this version.
         expect: Option<u64>,
@@ -287,9 +294,12 @@ objects! {
     }
 
     /// A flag's value.
+    #[schemars(deny_unknown_fields)]
     FlagSet {
         /// true, false, a text; null removes the flag.
         value: Value,
+        /// Only when the rules still have this version.
+        expect: Option<u64>,
     }
 
     /// A page of alerts.
@@ -301,18 +311,21 @@ objects! {
     }
 
     /// A role.
+    #[schemars(deny_unknown_fields)]
     RoleGiven {
         /// The role.
         role: Role,
     }
 
     /// An operator's standing.
+    #[schemars(deny_unknown_fields)]
     OperatorChange {
         /// Is the operator kept out?
         disabled: bool,
     }
 
     /// A provider's key.
+    #[schemars(deny_unknown_fields)]
     ProviderKeySet {
         /// 1 to 4096 visible ASCII characters.
         #[schemars(length(min = 1, max = 4096))]
@@ -384,6 +397,7 @@ objects! {
     }
 
     /// A checkpoint to hold the log against.
+    #[schemars(deny_unknown_fields)]
     Verify {
         /// The signed checkpoint, all lines.
         checkpoint: String,
@@ -392,6 +406,7 @@ objects! {
     }
 
     /// Whom to erase.
+    #[schemars(deny_unknown_fields)]
     Erase {
         /// The visitor's id, `vis_…`.
         visitor: String,
