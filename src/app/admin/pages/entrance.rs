@@ -2,6 +2,7 @@
 
 use super::form::{Form, View, value};
 use super::html::{Attributes, copyable, element, link, section, str_at, text};
+use super::qr::qr;
 use super::{Context, Page, told};
 use crate::app::port::Port;
 use crate::base::errors::{Code, Refusal};
@@ -196,8 +197,11 @@ pub fn enrolment_page(view: &View, call: &str, shown: &Value, proof: &[(&str, &s
     }
     let mut add = text(
         "p",
-        "Add this secret to an authenticator: by time, SHA-1, 6 digits, 30 seconds.",
+        "Let an authenticator read the code, or type the secret: by time, SHA-1, 6 digits, 30 seconds.",
     );
+    if uri.starts_with("otpauth://") {
+        add.extend(qr("QR code of the secret that follows as text", uri));
+    }
     add.push_str(&copyable("Secret", &grouped(secret)));
     if uri.starts_with("otpauth://") {
         let open = element(

@@ -15,6 +15,7 @@ mod entrance;
 mod form;
 mod frame;
 mod html;
+mod qr;
 mod result;
 mod sections;
 
