@@ -9,7 +9,7 @@ use gatehouse::base::time::Millis;
 use gatehouse::domain::limits::account::calendar::GRACE;
 use gatehouse::domain::limits::account::machine::{LEASE, LONGEST, SHORTEST, STILL};
 use gatehouse::domain::limits::account::{
-    Account, Command, Limits, Rate, Reply, Span, Take, Want, Watch,
+    Account, Back, Command, Limits, Rate, Reply, Span, Take, Want, Watch,
 };
 use gatehouse::domain::limits::{Class, LimitName, Window};
 use proptest::prelude::*;
@@ -271,7 +271,10 @@ impl Oracle {
             id: take.id.clone(),
             at: now,
             until: take.until.0.clamp(now + 1, now + longest),
-            open: true,
+            // What holds nothing is not kept.
+            open: holds
+                || (want.requests > 0
+                    && (self.limits.burst.is_some() || self.limits.sustained.is_some())),
             place: want.place,
             requests: u64::from(want.requests),
             tokens: want.tokens,
@@ -511,6 +514,7 @@ impl Simulation {
             limits: self.oracle.limits,
             until: Millis(self.now.saturating_add(lasts)),
             ahead: 0,
+            back: vec![],
         };
         let broken = self.oracle.breaks(&want, true);
         let command = Command::Take(Box::new(take.clone()));
@@ -707,7 +711,7 @@ fn requests_used_from_leases_stay_within_every_window() {
         };
         let mut simulation = Simulation::new(limits, false);
         // Requests in hand, with the time after which they lapse.
-        let mut leases: Vec<(u32, u64)> = vec![];
+        let mut leases: Vec<(u32, u64, Back)> = vec![];
         for (n, (forward, ask, fault, release)) in steps.into_iter().enumerate() {
             let (requests, ahead, part) = ask;
             let want = Want {
@@ -724,15 +728,23 @@ fn requests_used_from_leases_stay_within_every_window() {
             simulation.now += forward;
             let now = simulation.now;
             simulation.oracle.clock(now);
+            // What is left of those that are over comes back.
+            let over = leases.extract_if(.., |(_, until, _)| now >= *until);
+            let back = over.map(|(left, _, back)| Back {
+                used: back.unused - left,
+                unused: left,
+                ..back
+            });
             let take = Take {
                 id: format!("call-{n}"),
                 want,
                 limits,
                 until: Millis(now + 5000),
                 ahead,
+                back: back.collect(),
             };
             // Some of what is in hand is used now.
-            for (left, until) in &mut leases {
+            for (left, until, _) in &mut leases {
                 if now < *until {
                     let used = *left * part / 2;
                     *left -= used;
@@ -754,7 +766,12 @@ fn requests_used_from_leases_stay_within_every_window() {
                 if let Some((requests, until)) = lease {
                     prop_assert!(requests <= ahead.min(64));
                     prop_assert_eq!(until.0, now + LEASE.0);
-                    leases.push((requests, until.0));
+                    let back = Back {
+                        id: take.id.clone(),
+                        used: 0,
+                        unused: requests,
+                    };
+                    leases.push((requests, until.0, back));
                 }
                 if release && n % 3 == 0 {
                     simulation.oracle.events.pop();
@@ -809,6 +826,7 @@ fn what_a_wider_account_refuses_changes_no_counter_of_a_narrower_one() {
                 limits,
                 until: Millis(now + 700),
                 ahead: 0,
+                back: vec![],
             };
             let both = take_both(
                 &mut narrow,
@@ -869,6 +887,7 @@ fn a_thousand_calls_against_ten_cents_spend_no_more_wherever_the_server_dies() {
                 limits,
                 until: Millis(now + 600_000),
                 ahead: 0,
+                back: vec![],
             };
             let fault = [
                 Fault::None,

@@ -122,15 +122,76 @@ pub async fn admit(
     payer: &Payer,
     alias: Option<&str>,
     class: LimitClass,
-) -> Result<Vec<LimitStatus>, Refusal> {
+) -> Result<Admitted, Refusal> {
     let class = class_of(class);
-    let want = Want {
+    let places = places_of_requests(port, payer, alias, class).await?;
+    let want = one_request(class);
+    let taken = take(port, places, want, Millis::from_secs(60)).await?;
+    Ok(Admitted { taken, want })
+}
+
+/// A request that every account has counted.
+pub struct Admitted {
+    taken: Reserved,
+    want: Want,
+}
+
+impl Admitted {
+    /// The principal's own windows.
+    #[must_use]
+    pub fn status(&self) -> &[LimitStatus] {
+        &self.taken.status
+    }
+
+    /// The request was refused elsewhere: no account counts it. What cannot be taken back stays spent.
+    pub async fn take_back(self, port: &impl Port) {
+        give_back(port, self.taken, self.want).await;
+    }
+}
+
+/// The refusal that [`admit`] would repeat from this isolate's memory: whoever has it need not be counted anywhere.
+///
+/// # Errors
+/// As [`admit`].
+pub async fn refused_before(
+    port: &impl Port,
+    payer: &Payer,
+    alias: Option<&str>,
+    class: LimitClass,
+) -> Result<(), Refusal> {
+    let class = class_of(class);
+    let want = one_request(class);
+    let now = port.now();
+    for place in places_of_requests(port, payer, alias, class).await? {
+        let denied = port.known(|known| {
+            known
+                .accounts
+                .denied(now, &place.key(), &want, &place.limits)
+        });
+        if let Some(reply) = denied {
+            return Err(refusal(&reply, &place, now));
+        }
+    }
+    Ok(())
+}
+
+const fn one_request(class: Class) -> Want {
+    Want {
         class,
         requests: 1,
         tokens: 0,
         micros: 0,
         place: false,
-    };
+    }
+}
+
+/// The accounts of a call as far as requests go.
+async fn places_of_requests(
+    port: &impl Port,
+    payer: &Payer,
+    alias: Option<&str>,
+    class: Class,
+) -> Result<Vec<Place>, Refusal> {
     let mut places = places(port, payer, alias, class).await?;
     for place in &mut places {
         place.limits = Limits {
@@ -141,8 +202,7 @@ pub async fn admit(
         };
     }
     places.retain(|place| !place.limits.is_empty());
-    let taken = take(port, places, want, Millis::from_secs(60)).await?;
-    Ok(taken.status)
+    Ok(places)
 }
 
 /// What a call holds until it is settled. One that is never settled stays spent at its most.
@@ -199,6 +259,12 @@ pub async fn reserve(
 }
 
 impl Reserved {
+    /// Headers that tell what the principal has left of its tokens.
+    #[must_use]
+    pub fn headers(&self, now: Millis) -> Vec<headers::Header> {
+        headers::headers(&self.status, now)
+    }
+
     /// Books what was really used, and gives the rest back.
     pub async fn settle(&mut self, port: &impl Port, tokens: u64, micros: u64) {
         for place in core::mem::take(&mut self.places) {
@@ -235,9 +301,17 @@ async fn take(
                 }
                 taken.places.push(place);
             }
-            Ok(Took::Leased) => taken.leased.push(place),
-            Err(refusal) => {
-                give_back(port, taken, &place, want).await;
+            Ok(Took::Leased(status)) => {
+                if place.own {
+                    taken.status = status;
+                }
+                taken.leased.push(place);
+            }
+            Err(Untaken { refusal, perhaps }) => {
+                if perhaps {
+                    taken.places.push(place);
+                }
+                give_back(port, taken, want).await;
                 return Err(refusal);
             }
         }
@@ -245,9 +319,8 @@ async fn take(
     Ok(taken)
 }
 
-async fn give_back(port: &impl Port, taken: Reserved, refused: &Place, want: Want) {
-    // The one that refused too: a call that failed may have been done.
-    for place in taken.places.iter().chain([refused]) {
+async fn give_back(port: &impl Port, taken: Reserved, want: Want) {
+    for place in &taken.places {
         let release = Command::Release {
             id: taken.id.clone(),
         };
@@ -265,7 +338,22 @@ async fn give_back(port: &impl Port, taken: Reserved, refused: &Place, want: Wan
 
 enum Took {
     Asked(Vec<LimitStatus>),
-    Leased,
+    Leased(Vec<LimitStatus>),
+}
+
+struct Untaken {
+    refusal: Refusal,
+    /// The call failed, and may have been done.
+    perhaps: bool,
+}
+
+impl From<Refusal> for Untaken {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            perhaps: false,
+        }
+    }
 }
 
 async fn take_one(
@@ -274,17 +362,18 @@ async fn take_one(
     place: &Place,
     want: Want,
     lasts: Millis,
-) -> Result<Took, Refusal> {
+) -> Result<Took, Untaken> {
     let asked = port.now();
     let key = place.key();
     let answer = port.known(|known| known.accounts.ask(asked, &key, &want, &place.limits));
-    let ahead = match answer {
-        IsolateAnswer::Leased => return Ok(Took::Leased),
-        IsolateAnswer::Refused(reply) => return Err(refusal(&reply, place)),
+    let (ahead, back) = match answer {
+        IsolateAnswer::Leased(status) => return Ok(Took::Leased(status)),
+        IsolateAnswer::Refused(reply) => return Err(refusal(&reply, place, asked).into()),
         IsolateAnswer::Shed => {
-            return Err(Refusal::new(Code::Overloaded).wait(Millis::from_secs(1)));
+            let wait = Millis::from_secs(1);
+            return Err(Refusal::new(Code::Overloaded).wait(wait).into());
         }
-        IsolateAnswer::Ask { ahead } => ahead,
+        IsolateAnswer::Ask { ahead, back } => (ahead, back),
     };
     let command = || {
         Command::Take(Box::new(Take {
@@ -293,6 +382,7 @@ async fn take_one(
             limits: place.limits,
             until: asked.plus(lasts),
             ahead,
+            back: back.clone(),
         }))
     };
     let mut reply = tell(port, place, command()).await;
@@ -300,25 +390,28 @@ async fn take_one(
         // Once more with the same id: what failed may have been done, and is then not done twice.
         reply = tell(port, place, command()).await;
     }
-    port.known(|known| {
+    let seen = port.known(|known| {
         known
             .accounts
-            .heard(asked, &key, &want, &place.limits, reply.as_ref().ok());
+            .heard(asked, &key, id, &want, &place.limits, reply.as_ref().ok())
     });
     match reply {
-        Ok(Reply::Taken { status, alerts, .. }) => {
+        Ok(Reply::Taken { alerts, .. }) => {
             heard(port, place, &alerts).await;
-            Ok(Took::Asked(status))
+            Ok(Took::Asked(seen))
         }
         Ok(reply) => {
             if let Reply::Refused { alerts, .. } = &reply {
                 heard(port, place, alerts).await;
             }
-            Err(refusal(&reply, place))
+            Err(refusal(&reply, place, port.now()).into())
         }
-        Err(fault) => Err(Refusal::new(Code::LimiterUnavailable)
-            .wait(Millis::from_secs(2))
-            .cause(fault)),
+        Err(fault) => Err(Untaken {
+            refusal: Refusal::new(Code::LimiterUnavailable)
+                .wait(Millis::from_secs(2))
+                .cause(fault),
+            perhaps: true,
+        }),
     }
 }
 
@@ -334,10 +427,10 @@ impl Place {
 
     fn title(&self) -> &'static str {
         match self.name.split('/').next() {
-            Some("alias") => "this alias",
-            Some("tenant") => "this site",
-            Some("all") => "all sites together",
-            _ => "you",
+            Some("alias") => "The limit of this alias",
+            Some("tenant") => "The limit of this site",
+            Some("all") => "The limit of all sites together",
+            _ => "Your limit",
         }
     }
 }
@@ -361,7 +454,7 @@ async fn heard<P: Port>(port: &P, place: &Place, told: &[Alert]) {
 }
 
 /// A refusal in the caller's words. Of accounts that are not the caller's own nothing but the wait is told.
-fn refusal(reply: &Reply, place: &Place) -> Refusal {
+fn refusal(reply: &Reply, place: &Place, now: Millis) -> Refusal {
     let Reply::Refused {
         wait,
         forever,
@@ -392,11 +485,7 @@ fn refusal(reply: &Reply, place: &Place) -> Refusal {
         Code::RateLimited
     };
     let names: Vec<&str> = why.iter().map(|name| name.as_str()).collect();
-    let mut detail = format!(
-        "The limit of {} refuses: {}.",
-        place.title(),
-        names.join(", ")
-    );
+    let mut detail = format!("{} refuses: {}.", place.title(), names.join(", "));
     if *forever {
         detail.push_str(" The request alone needs more than the whole of it: ask for less.");
     } else {
@@ -413,9 +502,7 @@ fn refusal(reply: &Reply, place: &Place) -> Refusal {
         refusal.wait(*wait)
     };
     if place.own {
-        refusal.headers(headers::rate_limit(
-            &status.iter().map(headers::Shown::from).collect::<Vec<_>>(),
-        ))
+        refusal.headers(headers::headers(status, now))
     } else {
         refusal
     }

@@ -484,6 +484,7 @@ impl<P: Port> Call<P> {
             let id = full_id(self.form.protocol, &self.wishes.id);
             headers.push(("x-gatehouse-response-id", id));
         }
+        headers.extend(drive.limits());
         headers
     }
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::attempt::bytes_to_tokens;
 use super::body::json_body;
 use super::call::{Call, Wishes};
-use super::gate::{Caller, admit, may_call};
+use super::gate::{Caller, admit_call, may_call};
 use super::kept::Slot;
 use super::port::{ByteSource, Port};
 use super::render::{Form, Rendering, new_id, rendered};
@@ -73,7 +73,7 @@ pub async fn answer_chat<P: Port>(
     may_call(port, caller, &alias.config)?;
     let plan = planned(port, alias, request, head.prefer.as_deref())?;
     // 4
-    let limits = admit(port, caller, Some(&request.alias), LimitClass::Chat).await?;
+    let admission = admit_call(port, caller, Some(&request.alias), LimitClass::Chat).await?;
     let wishes = wishes(port, head);
     let place = stored::place(settings, caller, head, plan.alias, request, || {
         wishes.id.clone()
@@ -102,7 +102,8 @@ pub async fn answer_chat<P: Port>(
             }
         }
     };
-    Ok(reply?.headers(limits))
+    let (reply, limits) = admission.over(port, caller, reply).await?;
+    Ok(reply.headers(limits))
 }
 
 /// The answer of a similar question, where the alias compares them; else a new one, which is noted for the next.

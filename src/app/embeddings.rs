@@ -2,7 +2,7 @@
 
 use super::attempt::bytes_to_tokens;
 use super::body::json_body;
-use super::gate::{Caller, admit, may_call};
+use super::gate::{Caller, admit_call, may_call};
 use super::kept::{Slot, word};
 use super::media::wishes;
 use super::port::{ByteSource, Port};
@@ -15,8 +15,8 @@ use crate::domain::cache::{self, Kept};
 use crate::domain::llm::plan::{check_embeddings, find_alias};
 use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::{EmbeddingsRequest, embeddings_request};
-use crate::domain::settings::Settings;
 use crate::domain::settings::config::{Alias, CachePolicy, LimitClass, Serves};
+use crate::domain::settings::{ActiveAlias, Settings};
 
 /// Answers an embeddings call: read, plan, admit, look up, ask, keep.
 ///
@@ -33,8 +33,22 @@ pub async fn embeddings<P: Port, B: ByteSource>(
     let alias = find_alias(settings, &request.alias)?;
     may_call(port, caller, &alias.config)?;
     check_embeddings(alias, &request)?;
-    let limits = admit(port, caller, Some(&request.alias), LimitClass::Embeddings).await?;
+    let name = Some(request.alias.as_str());
+    let admission = admit_call(port, caller, name, LimitClass::Embeddings).await?;
+    let reply = answered(port, caller, head, alias, &request).await;
+    let (reply, limits) = admission.over(port, caller, reply).await?;
+    Ok(reply.headers(limits))
+}
 
+/// What is kept, or else what a provider says.
+async fn answered<P: Port>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    alias: &ActiveAlias,
+    request: &EmbeddingsRequest,
+) -> Result<Reply<P>, Refusal> {
+    let settings = port.settings();
     let call = RawCall {
         alias: request.alias.clone(),
         serves: Serves::Embeddings,
@@ -48,10 +62,9 @@ pub async fn embeddings<P: Port, B: ByteSource>(
     };
     // The same key means the same answer, which an entry of the cache need not be.
     if let Some(key) = &head.idempotency_key {
-        let reply = stored::ask_raw(port, caller, key, &call).await?;
-        return Ok(reply.headers(limits));
+        return stored::ask_raw(port, caller, key, &call).await;
     }
-    let slot = slot(settings, caller, head, &alias.config, &request);
+    let slot = slot(settings, caller, head, &alias.config, request);
     let entry = match &slot {
         Some(slot) => slot.look_up(port).await,
         None => None,
@@ -69,7 +82,7 @@ pub async fn embeddings<P: Port, B: ByteSource>(
             cache: Some("hit"),
             ..Outcome::default()
         };
-        return Ok(reply.headers(limits));
+        return Ok(reply);
     }
 
     let raw = raw::ask(port, caller, alias, &call).await?;
@@ -90,7 +103,7 @@ pub async fn embeddings<P: Port, B: ByteSource>(
         drive.settle().await;
         outcome
     }));
-    Ok(reply.headers(limits))
+    Ok(reply)
 }
 
 /// Embeddings are deterministic: only an alias that keeps nothing has no slot.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::attempt::bytes_to_tokens;
 use super::body::{json_body, read_body};
 use super::call::Wishes;
-use super::gate::{Caller, admit, may_call};
+use super::gate::{Caller, admit_call, may_call};
 use super::port::{ByteSource, Port};
 use super::raw::{self, RawBody, RawCall};
 use super::reply::Reply;
@@ -168,11 +168,12 @@ async fn answer<P: Port>(
     if alias.config.serves != call.serves {
         return Err(Refusal::new(Code::EndpointNotCarried).param("model"));
     }
-    let limits = admit(port, caller, Some(&call.alias), LimitClass::Chat).await?;
+    let admission = admit_call(port, caller, Some(&call.alias), LimitClass::Chat).await?;
     let reply = match &head.idempotency_key {
-        Some(key) => stored::ask_raw(port, caller, key, call).await?,
-        None => raw::reply(raw::ask(port, caller, alias, call).await?),
+        Some(key) => stored::ask_raw(port, caller, key, call).await,
+        None => raw::ask(port, caller, alias, call).await.map(raw::reply),
     };
+    let (reply, limits) = admission.over(port, caller, reply).await?;
     Ok(reply.headers(limits))
 }
 

@@ -262,6 +262,7 @@ pub async fn ask<P: Port>(
         ("x-gatehouse-attempts", total.attempts.to_string()),
     ];
     headers.extend(cost_headers(&outcome));
+    headers.extend(drive.limits());
     Ok(Raw {
         bytes: body.bytes.clone(),
         content_type: body.content_type.clone(),

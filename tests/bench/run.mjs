@@ -1,6 +1,6 @@
 // `npm run bench`: what Gatehouse costs, against a bare pass-through Worker and against another gateway, in one run.
 //
-//   --quick        about a minute instead of five; the streams are then only roughly right
+//   --quick        about two minutes instead of nine; the streams are then only roughly right
 //   --json FILE    all numbers as JSON too
 //   --only TEXT    the scenarios with that text in their names, and plain chat
 //   --rounds N     how often the systems take turns
@@ -19,6 +19,7 @@ import { parseArgs } from "node:util";
 import { buildSite, buildWorker } from "../../tools/build.mjs";
 import { Stop, at, digestOf, run, say, windows } from "../../tools/lib.mjs";
 import { setUp } from "../../tools/setup.mjs";
+import { LIMITS, houseVars, isHouse, keysOf } from "./limits.mjs";
 import { Client, addresses } from "./load.mjs";
 import { report } from "./report.mjs";
 import { FILL, SCENARIOS, gatehouseVars, portkeyHeaders } from "./scenarios.mjs";
@@ -46,6 +47,7 @@ const CONCURRENCY = 10;
 /** Work after the last byte (the log line, a cache entry) belongs to the request. */
 const SETTLE_MS = 150;
 const PLAIN = SCENARIOS[0];
+const ALL = [...SCENARIOS, ...LIMITS];
 
 /**
  * Where the objects' SQLite files lie: in memory when the system has such a folder, because a commit on a disk costs what
@@ -83,7 +85,7 @@ async function deployment() {
   return { compatibility: config.compatibility_date, objects };
 }
 
-async function startSystems(folder) {
+async function startSystems(folder, scenarios) {
   const upstream = await startUpstream();
   const common = { ...(await deployment()), bundle: await bundle(), upstream };
   const nextAddress = addresses(ADDRESSES, NETWORKS);
@@ -95,22 +97,35 @@ async function startSystems(folder) {
     new Client(await gatehouse("gatehouse-kv", 0), { nextAddress, gatehouse: true }),
     new Client(await startPortkey(folder), { nextAddress, headers: portkeyHeaders(upstream) }),
   ];
+  const names = new Set(scenarios.flatMap((scenario) => scenario.systems));
+  for (const name of [...names].filter(isHouse)) {
+    const server = await startGatehouse(name, folder, { ...common, vars: houseVars(name, upstream), counted: true });
+    clients.push(new Client(server, { nextAddress, gatehouse: true, keys: await keysOf(name, server) }));
+  }
   return { upstream, systems: Object.fromEntries(clients.map((client) => [client.server.name, client])) };
 }
 
 // === measuring ===
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-const storeCounters = (upstream) => fetch(`http://127.0.0.1:${upstream.store}/counters`).then((answer) => answer.json());
+const numbers = (port, path) => fetch(`http://127.0.0.1:${port}/${path}`).then((answer) => answer.json());
+const storeCounters = (upstream) => numbers(upstream.store, "counters");
+const objectCalls = (client) => (isHouse(client.server.name) ? numbers(client.server.port, "object-calls") : undefined);
 
 /** One system in one scenario: one request at a time, then several. */
 async function slice(client, scenario, upstream) {
   const { pid } = client.server;
   // While the others had their turn, objects left memory; what is measured is a client that is at it.
-  if (client.gatehouse) await client.count(PLAIN, CONCURRENCY, ADDRESSES);
+  if (client.gatehouse && !scenario.key) await client.count(PLAIN, CONCURRENCY, ADDRESSES);
+  // A key's clients are few; an isolate leases by what it was asked for in this second and the one before.
+  if (scenario.key) {
+    await client.count(scenario, CONCURRENCY, 100);
+    await sleep(SETTLE_MS);
+  }
   // The isolate forgets its oldest entries for newer ones, and the miss makes many.
   if (scenario.prime) await client.count(scenario, 4, scenario.prime);
   const before = await storeCounters(upstream);
+  const callsBefore = await objectCalls(client);
   const single = await client.run(scenario, 1, scenario.slow ? PLAN.slowSingleMs : PLAN.singleMs);
   await sleep(SETTLE_MS);
   const cpuBefore = cpuMs(pid);
@@ -120,9 +135,12 @@ async function slice(client, scenario, upstream) {
   await sleep(SETTLE_MS);
   const cpu = cpuBefore === undefined ? undefined : cpuMs(pid) - cpuBefore;
   const after = await storeCounters(upstream);
+  const callsAfter = await objectCalls(client);
   const requests = loaded.total.length;
-  checkStore(scenario, requests + single.total.length, before, after);
-  return { requests, wallMs, cpuMs: cpu, cpuPerRequestMs: cpu === undefined ? undefined : cpu / requests, single, loaded };
+  const all = requests + single.total.length;
+  checkStore(scenario, all, before, after);
+  const calls = callsAfter && Object.fromEntries(Object.keys(callsAfter).map((name) => [name, (callsAfter[name] - callsBefore[name]) / all]));
+  return { requests, calls, wallMs, cpuMs: cpu, cpuPerRequestMs: cpu === undefined ? undefined : cpu / requests, single, loaded };
 }
 
 /** A hit that never reached the store it is said to come from would be a measurement of something else. */
@@ -160,8 +178,9 @@ async function measure({ upstream, systems }, scenarios) {
 
 /** One line for each answer of Gatehouse: proof that logging was on. */
 function checkLogs(systems, results) {
-  for (const name of ["gatehouse", "gatehouse-kv"]) {
-    const lines = readFileSync(systems[name].server.log, "utf8").split('"request_id"').length - 1;
+  for (const { server } of Object.values(systems).filter((client) => client.gatehouse)) {
+    const { name } = server;
+    const lines = readFileSync(server.log, "utf8").split('"request_id"').length - 1;
     const requests = [...results.values()].flatMap((of) => of[name] ?? []).reduce((sum, one) => sum + one.requests, 0);
     if (lines < requests) throw new Error(`${name} wrote ${lines} log lines for ${requests} requests`);
   }
@@ -174,13 +193,13 @@ async function main() {
   await buildWorker("release");
   await otherGateway();
   // Others are compared with the first one, so it is always there; and so is what a chosen one is compared with.
-  const chosen = SCENARIOS.filter((scenario) => scenario === PLAIN || scenario.name.includes(options.only ?? ""));
+  const chosen = ALL.filter((scenario) => scenario === PLAIN || scenario.name.includes(options.only ?? ""));
   const bases = new Set(chosen.map((scenario) => scenario.base));
-  const scenarios = SCENARIOS.filter((scenario) => chosen.includes(scenario) || bases.has(scenario.name));
+  const scenarios = ALL.filter((scenario) => chosen.includes(scenario) || bases.has(scenario.name));
   const folder = mkdtempSync(join(inMemory ? MEMORY_FOLDER : tmpdir(), "gatehouse-bench-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   try {
-    const running = await startSystems(folder);
+    const running = await startSystems(folder, scenarios);
     const measured = await measure(running, scenarios);
     checkLogs(running.systems, measured.results);
     const { text, data } = await report({ ...measured, scenarios, plan: PLAN, load: { addresses: ADDRESSES, networks: NETWORKS, concurrency: CONCURRENCY, files: inMemory ? "a folder in memory" : "a disk" } });

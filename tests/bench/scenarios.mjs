@@ -44,6 +44,7 @@ const cached = () => chatBody("bench", `${QUESTION} (${nth++ % CACHED})`, { temp
  * `cache`: what Gatehouse must say of it. `store`: how often each request must read and write the key-value store.
  * `nextAddress`: where its clients are, when not among the thousand.
  * `headers`: what the request carries beside the SDK's own.
+ * `status`: of the answer, when it is not 200.
  * `prime`: requests sent before each measurement. `slow`: takes hundreds of ms. `target`: the largest CPU in terms of (a).
  */
 export const SCENARIOS = [

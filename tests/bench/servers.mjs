@@ -114,16 +114,18 @@ function startBare(name, folder, { compatibility, upstream }) {
 /**
  * (b): Gatehouse as it is deployed, with every binding of its configuration. The site is a folder, the key-value store a
  * process of its own, Durable Objects keep SQLite files on disk. Documents are not part of the measurement: their bucket
- * leads nowhere.
+ * leads nowhere. `counted` counts the calls of objects.
  */
-export function startGatehouse(name, folder, { compatibility, objects, bundle, upstream, vars }) {
+export function startGatehouse(name, folder, { compatibility, objects, bundle, upstream, vars, counted = false }) {
   const storage = join(folder, `${name}-objects`);
   mkdirSync(storage);
-  const modules = readdirSync(bundle)
+  const built = readdirSync(bundle)
     .filter((file) => /\.(js|wasm)$/.test(file))
-    // The entry comes first.
     .sort((a, b) => Number(b.endsWith(".js")) - Number(a.endsWith(".js")))
-    .map((file) => module(folder, join(bundle, file), file.endsWith(".js") ? "esModule" : "wasm"));
+    .map((file) => join(bundle, file));
+  // The entry comes first.
+  const sources = counted ? [join(here, "counted.mjs"), ...built] : built;
+  const modules = sources.map((file) => module(folder, file, file.endsWith(".wasm") ? "wasm" : "esModule"));
   const bindings = [
     ...Object.entries(vars).map(([key, value]) => `(name = ${text(key)}, text = ${text(value)})`),
     ...objects.map(({ binding, className }) => `(name = ${text(binding)}, durableObjectNamespace = ${text(className)})`),

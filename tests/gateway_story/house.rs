@@ -14,6 +14,7 @@ use gatehouse::domain::settings::config::{Config, Limit, ProviderKind};
 use serde_json::{Value, json};
 
 use crate::support::fake_port::{FakePort, START};
+use crate::support::operator::ADMIN_TOKEN;
 use crate::support::run::{block_on, settle};
 use crate::support::upstream::{Piece, Scripted};
 use crate::support::{FakeBody, Received};
@@ -54,7 +55,10 @@ pub fn house(targets: &[(Protocol, &str)], change: impl FnOnce(&mut Config)) -> 
         }
         change(config);
     };
-    FakePort::with(set_up, &[("OPENAI_API_KEY", KEY)])
+    FakePort::with(
+        set_up,
+        &[("OPENAI_API_KEY", KEY), ("ADMIN_TOKEN", ADMIN_TOKEN)],
+    )
 }
 
 fn plenty(limit: &mut Limit) {

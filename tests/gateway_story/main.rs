@@ -11,6 +11,7 @@ mod support;
 mod answers;
 mod before;
 mod house;
+mod limits;
 mod money;
 mod rescue;
 mod shared;

@@ -227,6 +227,12 @@ impl<P: Port> Drive<P> {
         self.end.as_ref()
     }
 
+    /// Headers that tell what the principal has left of its tokens, this call's reserved.
+    #[must_use]
+    pub fn limits(&self) -> Vec<(&'static str, String)> {
+        self.reserved.headers(self.port.now())
+    }
+
     /// The committed attempt's target.
     #[must_use]
     pub fn target(&self) -> Option<TargetId> {

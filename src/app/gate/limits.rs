@@ -27,16 +27,76 @@ pub async fn admit<P: Port>(
     alias: Option<&str>,
     class: LimitClass,
 ) -> Result<Vec<(&'static str, String)>, Refusal> {
+    Ok(admit_call(port, caller, alias, class).await?.headers)
+}
+
+/// A request that is counted, and can be taken back.
+pub struct Admission {
+    headers: Vec<(&'static str, String)>,
+    policy: Policy,
+    at: Millis,
+    accounts: accounts::Admitted,
+}
+
+impl Admission {
+    /// What became of the request, and the headers that tell what is left. One that a limit refused after all, a budget
+    /// for instance, changes no counter.
+    ///
+    /// # Errors
+    /// The outcome's.
+    pub async fn over<P: Port, T>(
+        self,
+        port: &P,
+        caller: &Caller,
+        outcome: Result<T, Refusal>,
+    ) -> Result<(T, Vec<(&'static str, String)>), Refusal> {
+        match outcome {
+            Ok(done) => Ok((done, self.headers)),
+            Err(refusal) => {
+                if is_of_limits(refusal.code) {
+                    self.accounts.take_back(port).await;
+                    take_back(port, caller, self.policy, self.at).await;
+                }
+                Err(refusal)
+            }
+        }
+    }
+}
+
+const fn is_of_limits(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BudgetExhausted
+            | Code::BudgetUnbounded
+            | Code::ConcurrencyLimited
+            | Code::RateLimited
+            | Code::AbnormalUsage
+            | Code::Overloaded
+            | Code::LimiterUnavailable
+    )
+}
+
+/// As [`admit`], for a call that may still be refused by what it would cost.
+///
+/// # Errors
+/// As [`admit`].
+pub async fn admit_call<P: Port>(
+    port: &P,
+    caller: &Caller,
+    alias: Option<&str>,
+    class: LimitClass,
+) -> Result<Admission, Refusal> {
     let rules = rules(port).await?;
     let configured = &port.settings().config.limits;
     let limit = rules.limit(class, caller.country.as_deref(), configured);
     let policy = limit.and_then(policy).ok_or_else(unavailable)?;
-    let mut shown = match spend(port, caller, policy).await.ok_or_else(unavailable)? {
-        LimiterReply::Admitted { limits, alert } => {
+    accounts::refused_before(port, &caller.payer, alias, class).await?;
+    let (mut shown, at) = match spend(port, caller, policy).await.ok_or_else(unavailable)? {
+        LimiterReply::Admitted { limits, at, alert } => {
             if let Some(alert) = alert {
                 alerts::of_network(port, &caller.network, &caller.client, &alert).await;
             }
-            limits
+            (limits, at)
         }
         LimiterReply::Refused {
             wait,
@@ -74,12 +134,23 @@ pub async fn admit<P: Port>(
         // A request costs one, and a window holds at least one; the others answer other commands.
         _ => return Err(unavailable()),
     };
-    let own = accounts::admit(port, &caller.payer, alias, class).await?;
-    if !own.is_empty() {
+    let own = match accounts::admit(port, &caller.payer, alias, class).await {
+        Ok(own) => own,
+        Err(refusal) => {
+            take_back(port, caller, policy, at).await;
+            return Err(refusal);
+        }
+    };
+    if !own.status().is_empty() {
         // A principal's own limits are what it can do something about.
-        shown = own;
+        shown = own.status().to_vec();
     }
-    Ok(headers::headers(&shown, port.now()))
+    Ok(Admission {
+        headers: headers::headers(&shown, port.now()),
+        policy,
+        at,
+        accounts: own,
+    })
 }
 
 fn unavailable() -> Refusal {
@@ -144,6 +215,17 @@ async fn spend(port: &impl Port, caller: &Caller, policy: Policy) -> Option<Limi
     call::<Limiter>(port, Object::Limiter, &caller.network, &command)
         .await
         .ok()
+}
+
+/// Takes a request back that an account refused. One that cannot be taken back stays spent.
+async fn take_back(port: &impl Port, caller: &Caller, policy: Policy, at: Millis) {
+    let command = Command::Refund {
+        client: caller.client.clone(),
+        policy,
+        cost: 1,
+        at,
+    };
+    let _ = call::<Limiter>(port, Object::Limiter, &caller.network, &command).await;
 }
 
 fn explain(limits: &[LimitStatus], violated: &[LimitName], wait: Millis) -> String {

@@ -50,6 +50,15 @@ impl Bucket {
         Self::of_debt(now, window, debt.min(capacity(window)))
     }
 
+    /// The state without the `cost` that was spent at `at`. What has been repaid since is not given back: others may have
+    /// spent after it.
+    #[must_use]
+    pub fn without(self, now: Millis, window: &Window, cost: u32, at: Millis) -> Self {
+        let repaid = now.since(at).0.saturating_mul(quota(window));
+        let back = price(window, cost).saturating_sub(repaid);
+        Self::of_debt(now, window, self.debt(now, window).saturating_sub(back))
+    }
+
     /// Whole requests left.
     #[must_use]
     pub fn remaining(self, now: Millis, window: &Window) -> u32 {

@@ -52,6 +52,22 @@ pub enum Command {
         #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
         watch: Option<(String, Watch)>,
     },
+    /// Take back what was admitted, since the request was refused elsewhere: denied requests change no counter.
+    #[serde(rename = "back")]
+    Refund {
+        /// As it was asked.
+        #[serde(rename = "c")]
+        client: String,
+        /// As it was asked.
+        #[serde(rename = "p")]
+        policy: Policy,
+        /// As it was asked.
+        #[serde(rename = "n")]
+        cost: u32,
+        /// When it was admitted, as the reply said.
+        #[serde(rename = "t")]
+        at: Millis,
+    },
     /// Use an id a single time. Repeating it with the same `by` is harmless.
     #[serde(rename = "once")]
     Once {
@@ -93,10 +109,16 @@ pub enum Reply {
         /// After spending.
         #[serde(rename = "l")]
         limits: Vec<LimitStatus>,
+        /// When, for [`Command::Refund`].
+        #[serde(rename = "t", default)]
+        at: Millis,
         /// What an operator is to hear.
         #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
         alert: Option<Alert>,
     },
+    /// Taken back.
+    #[serde(rename = "back")]
+    Refunded,
     /// Nothing was spent.
     #[serde(rename = "no")]
     Refused {
@@ -196,6 +218,15 @@ impl Machine for Limiter {
                 cost,
                 watch,
             } => self.guarded(now, &client, &policy, cost, watch, &mut effects),
+            Command::Refund {
+                client,
+                policy,
+                cost,
+                at,
+            } => {
+                self.refund(now, &client, &policy, cost, at, &mut effects);
+                Reply::Refunded
+            }
             Command::Once { id, until, by } => {
                 Reply::Once(self.once.take(now, id, until, by, &mut effects.writes))
             }
@@ -363,6 +394,7 @@ impl Limiter {
         }
         let reply = refusal.unwrap_or_else(|| Reply::Admitted {
             limits: row.status(now, &asked.burst, &asked.sustained),
+            at: now,
             alert: None,
         });
         // 4. Keep the row; a client without one gets it by spending.
@@ -370,6 +402,33 @@ impl Limiter {
             self.clients.insert(key, row);
         }
         reply
+    }
+
+    fn refund(
+        &mut self,
+        now: Millis,
+        client: &str,
+        policy: &Policy,
+        cost: u32,
+        at: Millis,
+        effects: &mut Effects,
+    ) {
+        let slow = self.watched.network_hold(now);
+        let asked = &slow.map_or(*policy, |_| quarter(policy));
+        let (own, shared) = windows(asked);
+        // Of a client that had to share a row nothing is taken back: others spent from it too.
+        let key = format!("c {} {client}", policy.class.as_str());
+        if let Some(row) = self.clients.get_mut(&key) {
+            effects
+                .writes
+                .push(put(key, row.refund(now, own, cost, at)));
+        }
+        if let Some(row) = self.networks.get_mut(&policy.class)
+            && (shared.burst.is_some() || shared.sustained.is_some())
+        {
+            let text = row.refund(now, shared, cost, at);
+            effects.writes.push(put(network_key(policy.class), text));
+        }
     }
 
     /// Forgets every row that is full again.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bucket::{self, Bucket};
 use super::policy::{LimitName, LimitStatus, Verdict, Window};
-use super::window::Log;
+use super::window::{Log, granule};
 use crate::base::json;
 use crate::base::time::Millis;
 
@@ -181,6 +181,18 @@ impl Row {
         }
         self.take_slice(now, windows, cost, busy);
         Some(self.store())
+    }
+
+    /// Takes back what was spent at `at`, and gives the row to store.
+    #[must_use]
+    pub fn refund(&mut self, now: Millis, windows: Windows, cost: u32, at: Millis) -> String {
+        if let Some(window) = &self.window {
+            self.burst = self.burst.without(now, window, cost, at);
+        }
+        if let Some(window) = &windows.sustained {
+            self.sustained.refund(at, granule(window), cost);
+        }
+        self.store()
     }
 
     /// Reserves what is left of the slice after `cost`, within what the windows have left.

@@ -47,6 +47,23 @@ pub struct Take {
     /// Further requests to take in advance, if only requests are limited.
     #[serde(rename = "a", default)]
     pub ahead: u32,
+    /// Leases that are over, whose unused requests come back.
+    #[serde(rename = "k", default, skip_serializing_if = "Vec::is_empty")]
+    pub back: Vec<Back>,
+}
+
+/// What became of a lease that is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Back {
+    /// The call that it was granted with.
+    #[serde(rename = "i")]
+    pub id: String,
+    /// Requests that were made of it.
+    #[serde(rename = "u")]
+    pub used: u32,
+    /// Requests that were not, and will not be.
+    #[serde(rename = "n")]
+    pub unused: u32,
 }
 
 /// What an account is asked.

@@ -45,6 +45,9 @@ pub struct Watch {
     pub hold: Millis,
 }
 
+/// The time over which a sudden rate is counted.
+const MINUTE: Millis = Millis::from_secs(60);
+
 fn unlimited(money: &[Option<u64>; 3]) -> bool {
     money.iter().all(Option::is_none)
 }
@@ -111,10 +114,14 @@ impl Limits {
         }
     }
 
-    /// Rates and places at a quarter, at least one. Money is as before: a slow-down ends, and a budget does not.
+    /// Rates and places at a quarter, at least one. Money is as before: a slow-down ends, and a budget does not. Requests
+    /// that are watched and not limited are limited to a quarter of what is never sudden.
     #[must_use]
     pub fn slowed(mut self) -> Self {
         let quarter = |window: Window| Window::new((window.requests() / 4).max(1), window.per());
+        if let (None, None, Some(watch)) = (self.burst, self.sustained, &self.watch) {
+            self.burst = Window::new(watch.floor.max(1), MINUTE);
+        }
         self.burst = self.burst.and_then(quarter);
         self.sustained = self.sustained.and_then(quarter);
         self.tokens = self.tokens.map(Rate::quarter);
@@ -158,7 +165,7 @@ mod tests {
     #[test]
     fn limits_are_those_of_their_class_and_short_in_json() {
         let limits = Limits::of(&allowance(), Class::Chat).watched(&Abuse::default());
-        let json = r#"{"b":[20,60000],"t":[100000,60000],"p":5,"m":[null,290000,10000000],"w":{"x":10,"f":60,"h":900000}}"#;
+        let json = r#"{"b":[20,60000],"t":[100000,60000],"p":5,"m":[null,290000,10000000],"w":{"x":10,"f":300,"h":900000}}"#;
         assert_eq!(serde_json::to_string(&limits).unwrap(), json);
         assert_eq!(serde_json::from_str::<Limits>(json).unwrap(), limits);
         let read = Limits::of(&allowance(), Class::Read);

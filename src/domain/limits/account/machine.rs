@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alert::{self, Alert, What};
 use super::calendar::{Calendar, Span};
-use super::command::{Command, Reply, Spend, Take, Want};
+use super::command::{Back, Command, Reply, Spend, Take, Want};
 use super::limits::Limits;
 use super::meter::Meter;
 use super::requests::{Requests, of_meter};
@@ -28,6 +28,8 @@ pub const MAX_OPEN: usize = 10_000;
 pub const LONGEST: Millis = Millis::from_secs(7200);
 /// How long a reservation of requests alone stays open, for a release or a repetition.
 pub const SHORTEST: Millis = Millis::from_secs(10);
+/// How long an account knows a lease, and so may take back what was not used of it.
+pub const LEASE_KNOWN: Millis = Millis::from_secs(60);
 /// How long a lease is good for.
 pub const LEASE: Millis = Millis::from_secs(1);
 /// Most requests in a lease.
@@ -442,7 +444,9 @@ impl Account {
             limits,
             until,
             ahead,
+            back,
         } = take;
+        let used = self.lapsed(back);
         if self.open.contains_key(&id) {
             // Said before. A lease is not given twice; its requests are spent.
             return Reply::Taken {
@@ -456,11 +460,15 @@ impl Account {
         }
         let ahead = self.lease(now, &want, &limits, ahead);
         let open = self.spend(now, &want, &limits, until, ahead);
-        self.mark(&["r/", &id].concat());
-        self.insert(id, open);
+        // What holds nothing has nothing to settle or to release, and leaves no row.
+        if open.holds() {
+            self.mark(&["r/", &id].concat());
+            self.insert(id, open);
+        }
         if let Some(watch) = &limits.watch {
-            let requests = want.requests.saturating_add(ahead);
-            if self.rates.count(now, u64::from(requests), watch) {
+            // A lease counts when it was used: what is only set aside is no sudden rate.
+            let requests = used.saturating_add(u64::from(want.requests));
+            if requests > 0 && self.rates.count(now, requests, watch) {
                 self.mark("w");
             }
         }
@@ -471,6 +479,30 @@ impl Account {
         }
     }
 
+    /// Takes back what leases that are over have left, each once; gives how many of their requests were made.
+    fn lapsed(&mut self, back: Vec<Back>) -> u64 {
+        let mut used = 0_u64;
+        for lease in back {
+            used = used.saturating_add(u64::from(lease.used));
+            let Some(open) = self.open.get_mut(&lease.id) else {
+                continue;
+            };
+            let Some(charged) = open.requests.take() else {
+                continue;
+            };
+            let class = charged.class;
+            if let Some(row) = self.classes.get_mut(&class) {
+                row.lapse(&charged, lease.unused);
+                self.mark_class(class);
+            }
+            self.mark(&["r/", &lease.id].concat());
+            if self.open.get(&lease.id).is_some_and(|open| !open.holds()) {
+                self.close(&lease.id);
+            }
+        }
+        used
+    }
+
     /// The refusal, if anything refuses. `clock` is what the caller's wait is counted from.
     fn refusal(
         &mut self,
@@ -479,10 +511,8 @@ impl Account {
         want: &Want,
         limits: &Limits,
     ) -> Option<Reply> {
-        let hold = self.rates.hold.as_ref().map(|hold| {
-            let blocks = !hold.slow || (limits.burst.is_none() && limits.sustained.is_none());
-            (hold.until.since(now), blocks)
-        });
+        let hold = self.rates.hold.as_ref();
+        let hold = hold.map(|hold| (hold.until.since(now), !hold.slow));
         let mut answer = self.ask(now, want, limits);
         match hold {
             Some((left, true)) => answer.push((LimitName::Hold, Verdict::Wait(left))),
@@ -571,6 +601,7 @@ impl Account {
             || want.requests == 0
             || self.rates.hold.is_some()
             || !limits.is_of_requests_alone()
+            || limits.is_empty()
         {
             return 0;
         }
@@ -614,7 +645,12 @@ impl Account {
             self.mark("t");
         }
         let holds = want.place || tokens.is_some() || money.is_some();
-        let longest = now.plus(if holds { LONGEST } else { SHORTEST });
+        let longest = now.plus(match (holds, ahead) {
+            (true, _) => LONGEST,
+            (false, 0) => SHORTEST,
+            (false, _) => LEASE_KNOWN,
+        });
+        let until = if holds || ahead == 0 { until } else { longest };
         Reservation {
             at: now,
             until: until.clamp(now.plus(Millis(1)), longest),

@@ -41,7 +41,7 @@ pub mod watch;
 
 pub use alert::{Alert, What};
 pub use calendar::Span;
-pub use command::{Command, Reply, Spend, Take, Want};
+pub use command::{Back, Command, Reply, Spend, Take, Want};
 pub use isolate::{Answer as IsolateAnswer, Isolate};
 pub use limits::{Limits, Watch, micros};
 pub use machine::Account;

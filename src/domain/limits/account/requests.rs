@@ -101,15 +101,14 @@ impl Requests {
     }
 
     /// How many of `ahead` further requests may be leased: at most an eighth of each quota and a quarter of what each
-    /// window has left, so that one isolate leaves the others theirs.
+    /// window has left, so that one isolate leaves the others theirs. Where nothing is limited and rates are only watched,
+    /// all of them.
     pub fn lease(&self, now: Millis, delay: Millis, limits: &Limits, own: u32, ahead: u32) -> u32 {
         let mut most = ahead;
-        let mut limited = false;
         let mut within = |window: &Window, left: u32| {
             let long = window.per() >= LEASE_WINDOW;
             let share = (left.saturating_sub(own) / 4).min(window.requests() / 8);
             most = most.min(if long { share } else { 0 });
-            limited = true;
         };
         if let Some(window) = &limits.burst {
             let left = self.burst.remaining_after(now, delay, &Rate::from(*window));
@@ -118,7 +117,7 @@ impl Requests {
         if let Some(window) = &limits.sustained {
             within(window, self.log.remaining(window));
         }
-        if limited { most } else { 0 }
+        most
     }
 
     /// Spends the call's own requests, and a lease. With a lease all of it is charged at the lease's end (`at`), since
@@ -156,6 +155,19 @@ impl Requests {
         }
         if let Some((at, granule)) = charged.log {
             self.log.refund(at, granule, charged.own);
+        }
+    }
+
+    /// Takes back what was not used of a lease that is over.
+    pub fn lapse(&mut self, charged: &reservation::Requests, unused: u32) {
+        let unused = unused.min(charged.ahead);
+        let cost = charged.own.saturating_add(charged.ahead);
+        if let Some(charge) = &charged.burst {
+            self.burst
+                .refund(charge, u64::from(cost.saturating_sub(unused)));
+        }
+        if let Some((at, granule)) = charged.log {
+            self.log.refund(at, granule, unused);
         }
     }
 

@@ -29,6 +29,13 @@ pub(super) struct Reservation {
     pub money: Option<(u64, [u64; 3])>,
 }
 
+impl Reservation {
+    /// Does it hold anything?
+    pub const fn holds(&self) -> bool {
+        self.place || self.requests.is_some() || self.tokens.is_some() || self.money.is_some()
+    }
+}
+
 /// What the windows of a class were charged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Requests {

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::alert::What;
 use super::isolate::{Answer, Isolate, MAX_ACCOUNTS, MAX_IN_FLIGHT};
 use super::machine::{LEASE, LONGEST, MAX_OPEN, SHORTEST, STILL};
-use super::{Account, Alert, Command, Limits, Rate, Reply, Take, Want, Watch};
+use super::{Account, Alert, Back, Command, Limits, Rate, Reply, Take, Want, Watch};
 use crate::base::machine::{Effects, Machine};
 use crate::base::time::Millis;
 use crate::domain::limits::policy::{Class, LimitName, Window};
@@ -107,12 +107,24 @@ impl Object {
 }
 
 fn take(at: u64, id: &str, want: Want, limits: Limits, ahead: u32) -> Command {
+    take_with(at, id, want, limits, ahead, vec![])
+}
+
+fn take_with(
+    at: u64,
+    id: &str,
+    want: Want,
+    limits: Limits,
+    ahead: u32,
+    back: Vec<Back>,
+) -> Command {
     Command::Take(Box::new(Take {
         id: id.to_owned(),
         want,
         limits,
         until: Millis(START + at + MINUTE),
         ahead,
+        back,
     }))
 }
 
@@ -523,9 +535,26 @@ fn a_hold_blocks_until_it_ends_and_survives_a_restart() {
     let (wait, _, why) = refusal(object.take(1, "a", ONE, Limits::default()));
     assert_eq!((wait, why), (4999, vec![LimitName::Hold]));
     assert!(object.taken(5000, "a", ONE, Limits::default()));
-    // Without limits of requests there is nothing to slow down.
     object.ask(5000, hold(9000, true));
-    assert!(!object.taken(6000, "b", ONE, money(50)));
+    // Money is as before, and so are requests that nothing limits or watches.
+    assert!(object.taken(6000, "b", dollars(50), money(50)));
+    // Watched ones are a quarter of what is never sudden: 3 in a minute.
+    let watched = Limits {
+        watch: Some(Watch {
+            factor: 10,
+            floor: 12,
+            hold: Millis(MINUTE),
+        }),
+        ..Limits::default()
+    };
+    let mut quiet = Object::default();
+    quiet.ask(0, hold(30_000, true));
+    for id in ["x", "y", "z"] {
+        assert!(quiet.taken(0, id, ONE, watched));
+    }
+    let (wait, _, why) = refusal(quiet.take(0, "w", ONE, watched));
+    assert_eq!((wait, why), (20_000, vec![LimitName::Burst]));
+    assert!(quiet.taken(30_000, "w", ONE, watched));
     let limits = Limits {
         sustained: window(8, 60_000),
         ..Limits::default()
@@ -569,7 +598,6 @@ fn a_lease_is_an_eighth_at_most_and_for_requests_alone() {
             tokens: Rate::new(9, Millis(9)),
             ..hot()
         },
-        Limits::default(),
         Limits {
             burst: window(80, 9000),
             ..Limits::default()
@@ -595,18 +623,216 @@ fn a_hot_account_is_asked_seldom_and_never_exceeded() {
     for n in 0..4000u64 {
         let at = n / 2;
         match isolate.ask(Millis(START + at), "a", &ONE, &limits) {
-            Answer::Leased => admitted += 1,
-            Answer::Ask { ahead } => {
+            Answer::Leased(_) => admitted += 1,
+            Answer::Ask { ahead, back } => {
                 hops += 1;
-                let reply = object.ask(at, take(at, &n.to_string(), ONE, limits, ahead));
+                let reply = object.ask(at, take_with(at, &n.to_string(), ONE, limits, ahead, back));
                 admitted += u32::from(matches!(reply, Reply::Taken { .. }));
-                isolate.heard(Millis(START + at), "a", &ONE, &limits, Some(&reply));
+                isolate.heard(
+                    Millis(START + at),
+                    "a",
+                    &n.to_string(),
+                    &ONE,
+                    &limits,
+                    Some(&reply),
+                );
             }
             answer => panic!("{answer:?}"),
         }
     }
     assert!(hops < 200, "{hops}");
     assert_eq!(admitted, 4000);
+}
+
+#[test]
+fn questions_side_by_side_use_what_is_leased_and_reservations_leave_it_alone() {
+    let limits = Limits {
+        sustained: window(100, 3_600_000),
+        ..Limits::default()
+    };
+    let budget = Limits {
+        money: [Some(9_000_000), None, None],
+        ..Limits::default()
+    };
+    let hold = Want {
+        requests: 0,
+        micros: 7,
+        place: true,
+        ..ONE
+    };
+    let (mut object, mut isolate) = (Object::default(), Isolate::default());
+    let (mut admitted, mut asked) = (0, 0);
+    for round in 0..15u64 {
+        let at = round * 20;
+        let now = Millis(START + at);
+        let answers: Vec<Answer> = (0..10)
+            .map(|_| isolate.ask(now, "a", &ONE, &limits))
+            .collect();
+        for (n, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Answer::Leased(status) => {
+                    assert!(status[0].remaining < 100, "{status:?}");
+                    admitted += 1;
+                }
+                Answer::Ask { ahead, back } => {
+                    asked += 1;
+                    let id = format!("{round}/{n}");
+                    let reply = object.ask(at, take_with(at, &id, ONE, limits, ahead, back));
+                    admitted += u32::from(matches!(reply, Reply::Taken { .. }));
+                    isolate.heard(now, "a", &id, &ONE, &limits, Some(&reply));
+                }
+                Answer::Refused(_) => {}
+                Answer::Shed => panic!("shed"),
+            }
+            let Answer::Ask { ahead: 0, .. } = isolate.ask(now, "a", &hold, &budget) else {
+                panic!("a reservation is always asked for");
+            };
+            let id = format!("hold/{round}/{n}");
+            let reply = object.ask(at, take(at, &id, hold, budget, 0));
+            isolate.heard(now, "a", "x", &hold, &budget, Some(&reply));
+        }
+    }
+    assert_eq!(admitted, 100);
+    assert!(asked < 100, "{asked} of 150 were asked for");
+}
+
+/// Waves of `width` questions side by side, one wave in each `every` milliseconds: how many are admitted, and how many of
+/// them were asked for.
+fn waves(limits: Limits, width: usize, every: u64, rounds: u64) -> (u32, u32) {
+    let (mut object, mut isolate) = (Object::default(), Isolate::default());
+    let (mut admitted, mut asked) = (0, 0);
+    for round in 0..rounds {
+        let at = round * every;
+        let now = Millis(START + at);
+        let answers: Vec<Answer> = (0..width)
+            .map(|_| isolate.ask(now, "a", &ONE, &limits))
+            .collect();
+        for (n, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Answer::Leased(_) => admitted += 1,
+                Answer::Ask { ahead, back } => {
+                    asked += 1;
+                    let id = format!("{round}/{n}");
+                    let reply = object.ask(at, take_with(at, &id, ONE, limits, ahead, back));
+                    admitted += u32::from(matches!(reply, Reply::Taken { .. }));
+                    isolate.heard(now, "a", &id, &ONE, &limits, Some(&reply));
+                }
+                Answer::Refused(_) | Answer::Shed => {}
+            }
+        }
+    }
+    (admitted, asked)
+}
+
+#[test]
+fn what_leases_leave_unused_comes_back_so_that_a_quota_can_be_used_up() {
+    let hour = |requests| Limits {
+        sustained: window(requests, HOUR),
+        ..Limits::default()
+    };
+    let burst = |requests| Limits {
+        burst: window(requests, HOUR),
+        ..Limits::default()
+    };
+    for (limits, width, every, rounds) in [
+        (hour(400), 10, 30, 60),
+        (hour(400), 8, 1000, 80),
+        (hour(400), 8, 2500, 80),
+        (hour(1500), 20, 100, 90),
+        (hour(300), 60, 10, 8),
+        (hour(300), 1, 700, 400),
+        (hour(100), 3, 5000, 60),
+    ] {
+        let (admitted, asked) = waves(limits, width, every, rounds);
+        let quota = limits.sustained.unwrap().requests();
+        assert_eq!(
+            admitted, quota,
+            "{limits:?} {width} in {every} ms, {asked} asked"
+        );
+    }
+    // A burst refills meanwhile: at least the quota, at most what has come since.
+    for (width, every, rounds) in [(10, 30, 60), (8, 1000, 80), (60, 10, 8)] {
+        let (admitted, asked) = waves(burst(300), width, every, rounds);
+        let most = 300 + u32::try_from(every * rounds / 12_000).unwrap();
+        assert!(
+            (300..=most).contains(&admitted),
+            "{admitted} of {most}, {asked} asked"
+        );
+    }
+}
+
+#[test]
+fn a_lease_that_is_over_is_taken_back_once() {
+    let mut object = Object::default();
+    let lease = |reply| match reply {
+        Reply::Taken { lease, .. } => lease.map(|(n, _)| n),
+        reply => panic!("{reply:?}"),
+    };
+    assert_eq!(lease(object.ask(0, take(0, "a", ONE, hot(), 64))), Some(10));
+    let left = |object: &mut Object| match object.ask(
+        2000,
+        Command::Look {
+            class: Class::Chat,
+            limits: hot(),
+        },
+    ) {
+        Reply::Seen { status, .. } => status[0].remaining,
+        reply => panic!("{reply:?}"),
+    };
+    let back = |used, unused| {
+        vec![Back {
+            id: "a".into(),
+            used,
+            unused,
+        }]
+    };
+    let before = left(&mut object);
+    let none = Want { requests: 0, ..ONE };
+    for (id, times) in [("b", 7), ("c", 7), ("d", 7)] {
+        object.ask(2000, take_with(2000, id, none, hot(), 0, back(3, 7)));
+        assert_eq!(left(&mut object), before + times, "{id}");
+        object.restart(2000);
+    }
+    // More than was granted is not taken back.
+    let mut object = Object::default();
+    object.ask(0, take(0, "a", ONE, hot(), 64));
+    object.ask(2000, take_with(2000, "b", none, hot(), 0, back(0, 9999)));
+    assert_eq!(left(&mut object), 80);
+}
+
+#[test]
+fn an_account_that_is_only_watched_is_asked_seldom_and_stores_no_reservation() {
+    let limits = Limits {
+        watch: Some(Watch {
+            factor: 10,
+            floor: 1000,
+            hold: Millis(MINUTE),
+        }),
+        ..Limits::default()
+    };
+    let (mut object, mut isolate) = (Object::default(), Isolate::default());
+    let mut hops = 0;
+    for n in 0..900u64 {
+        let now = Millis(START + n * 2);
+        match isolate.ask(now, "a", &ONE, &limits) {
+            Answer::Leased(_) => {}
+            Answer::Ask { ahead, back } => {
+                hops += 1;
+                let reply = object.ask(
+                    n * 2,
+                    take_with(n * 2, &n.to_string(), ONE, limits, ahead, back),
+                );
+                isolate.heard(now, "a", &n.to_string(), &ONE, &limits, Some(&reply));
+            }
+            answer => panic!("{answer:?}"),
+        }
+    }
+    assert!(hops < 60, "{hops}");
+    assert!(
+        object.rows.keys().all(|key| key == "acct/w"),
+        "{:?}",
+        object.rows
+    );
 }
 
 #[test]
@@ -618,18 +844,22 @@ fn a_lease_ends_a_second_after_the_question_and_with_other_limits() {
         lease: Some((3, at(99_999))),
         alerts: vec![],
     };
-    let ask = Answer::Ask { ahead: 0 };
+    let ask = Answer::Ask {
+        ahead: 0,
+        back: vec![],
+    };
     assert_eq!(isolate.ask(at(0), "a", &ONE, &hot()), ask);
-    isolate.heard(at(0), "a", &ONE, &hot(), Some(&reply));
-    assert_eq!(isolate.ask(at(999), "a", &ONE, &hot()), Answer::Leased);
+    isolate.heard(at(0), "a", "x", &ONE, &hot(), Some(&reply));
+    let leased = Answer::Leased(vec![]);
+    assert_eq!(isolate.ask(at(999), "a", &ONE, &hot()), leased);
     isolate.give_back(at(999), "a", &ONE, &hot());
     let three = Want { requests: 3, ..ONE };
-    assert_eq!(isolate.ask(at(999), "a", &three, &hot()), Answer::Leased);
+    assert_eq!(isolate.ask(at(999), "a", &three, &hot()), leased);
     assert!(matches!(
         isolate.ask(at(999), "a", &ONE, &hot()),
         Answer::Ask { .. }
     ));
-    isolate.heard(at(999), "a", &ONE, &hot(), Some(&reply));
+    isolate.heard(at(999), "a", "x", &ONE, &hot(), Some(&reply));
     let other = Limits {
         burst: window(9, 60_000),
         ..Limits::default()
@@ -642,7 +872,7 @@ fn a_lease_ends_a_second_after_the_question_and_with_other_limits() {
         isolate.ask(at(999), "a", &ONE, &hot()),
         Answer::Ask { .. }
     ));
-    isolate.heard(at(999), "a", &ONE, &hot(), Some(&reply));
+    isolate.heard(at(999), "a", "x", &ONE, &hot(), Some(&reply));
     assert!(matches!(
         isolate.ask(at(1999), "a", &ONE, &hot()),
         Answer::Ask { .. }
@@ -670,7 +900,7 @@ fn a_refusal_is_remembered_until_its_wait_has_passed_and_for_no_smaller_want() {
             isolate.ask(at(0), "a", &two, &hot()),
             Answer::Ask { .. }
         ));
-        isolate.heard(at(0), "a", &two, &hot(), Some(reply));
+        isolate.heard(at(0), "a", "x", &two, &hot(), Some(reply));
     };
     hear(&mut isolate, &refused(LimitName::Burst, 5000));
     let answer = isolate.ask(at(4000), "a", &two, &hot());
@@ -731,10 +961,10 @@ fn one_account_that_does_not_answer_is_shed_and_others_are_not() {
             isolate.ask(now, &name, &ONE, &hot()),
             Answer::Ask { .. }
         ));
-        isolate.heard(now, &name, &ONE, &hot(), None);
+        isolate.heard(now, &name, "x", &ONE, &hot(), None);
     }
     assert_eq!(isolate.ask(now, "a", &ONE, &hot()), Answer::Shed);
-    isolate.heard(now, "a", &ONE, &hot(), None);
+    isolate.heard(now, "a", "x", &ONE, &hot(), None);
     assert!(matches!(
         isolate.ask(now, "a", &ONE, &hot()),
         Answer::Ask { .. }

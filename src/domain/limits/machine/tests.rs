@@ -441,3 +441,56 @@ fn a_clock_at_the_end_of_time_neither_panics_nor_grants() {
     let effects = object.limiter.wake(Millis(u64::MAX));
     assert!(!effects.delete_all);
 }
+
+#[test]
+fn a_request_that_was_refused_elsewhere_changes_no_counter() {
+    let slow = Policy {
+        burst: window(4, 60_000),
+        ..policy()
+    };
+    let refund = |at| Command::Refund {
+        client: "a".into(),
+        policy: slow,
+        cost: 1,
+        at,
+    };
+    let (mut object, mut spared) = (Object::default(), Object::default());
+    let Reply::Admitted { at, .. } = object.ask(0, "a", slow, 1) else {
+        panic!("refused");
+    };
+    // Others come between, and stay spent.
+    for object in [&mut object, &mut spared] {
+        object.ask(0, "a", slow, 1);
+        object.ask(0, "b", slow, 1);
+    }
+    assert_eq!(object.command(0, refund(at)), Reply::Refunded);
+    for (restart, client) in [(false, "a"), (false, "b"), (true, "a"), (true, "b")] {
+        if restart {
+            object.restart(0);
+        }
+        let told = remaining(&object.ask(0, client, slow, 0));
+        assert_eq!(told, remaining(&spared.ask(0, client, slow, 0)), "{client}");
+    }
+    // What was repaid meanwhile is not given back: the later request stays whole.
+    let Reply::Admitted { at, .. } = object.ask(100_000, "a", slow, 1) else {
+        panic!("refused");
+    };
+    object.ask(130_000, "a", slow, 1);
+    let before = remaining(&object.ask(130_000, "a", slow, 0));
+    object.command(130_000, refund(at));
+    let after = remaining(&object.ask(130_000, "a", slow, 0));
+    assert_eq!(before[0], after[0]);
+    // A client that is not known has nothing to take back.
+    let rows = object.rows.clone();
+    let unknown = Command::Refund {
+        client: "c".into(),
+        policy: Policy {
+            class: Class::Upload,
+            ..slow
+        },
+        cost: 1,
+        at,
+    };
+    object.command(130_000, unknown);
+    assert_eq!(object.rows, rows);
+}

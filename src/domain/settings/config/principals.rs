@@ -153,7 +153,7 @@ impl Default for Abuse {
         Self {
             enabled: true,
             rate_factor: 10,
-            rate_floor: 60,
+            rate_floor: 300,
             principals_per_network: 100,
             auth_failures: 20,
             hold_seconds: 900, // 15 min × 60 s
