@@ -3,6 +3,8 @@
 //! Requests are counted when a request is admitted; tokens, places and money are reserved where providers are really
 //! asked, by whoever will settle them. A wider account that refuses makes the narrower ones give back what they took.
 
+use std::rc::Rc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -19,7 +21,7 @@ use crate::domain::limits::account::{
 use crate::domain::limits::{Class, LimitName, LimitStatus, headers};
 use crate::domain::llm::bound::Bound;
 use crate::domain::llm::price::Micros;
-use crate::domain::settings::config::{Allowance, LimitClass};
+use crate::domain::settings::config::{Allowance, DEFAULT_TENANT, LimitClass};
 use crate::domain::settings::names;
 
 /// Whose use it is. It travels with a call that runs in another place.
@@ -53,7 +55,14 @@ async fn places(
     alias: Option<&str>,
     class: Class,
 ) -> Result<Vec<Place>, Refusal> {
-    let rules = rules(port).await?;
+    let own = rules(port).await?;
+    // What all tenants share, only the house's own operators change: no tenant lifts it for itself.
+    let shared = if port.tenant() == DEFAULT_TENANT {
+        Rc::clone(&own)
+    } else {
+        rules(&port.of_tenant(DEFAULT_TENANT)).await?
+    };
+    let rules = own;
     let config = &port.settings().config;
     let nothing = Allowance::default();
     let mut places = Vec::new();
@@ -106,7 +115,7 @@ async fn places(
     );
     add(
         "all",
-        rules.allowance("global", &config.global),
+        shared.allowance("global", &config.global),
         true,
         false,
     );

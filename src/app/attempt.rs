@@ -7,6 +7,7 @@ use super::health::Lease;
 use super::job::{Job, Wants};
 use super::port::Port;
 use crate::base::errors::{Code, Refusal};
+use crate::domain::llm::bound::Told;
 use crate::domain::llm::dialect::{self, Invalid};
 use crate::domain::llm::engine::failure::{Break, Failure, FailureKind};
 use crate::domain::llm::engine::{AttemptId, Input, Mode, TargetId};
@@ -80,6 +81,9 @@ pub struct Attempt<P: Port> {
     prepared: Option<Prepared>,
     /// The request is with the provider, which may count its tokens: until an error, or no connection, says otherwise.
     asked: bool,
+    /// The provider may charge for it: until an error status says otherwise. Whether a request had arrived whose
+    /// connection was lost before the head, nobody can tell.
+    charged: bool,
     /// What a whole answer took.
     consumed: Option<Consumed>,
     token_told: bool,
@@ -148,6 +152,7 @@ impl<P: Port> Attempt<P> {
             native: job.native,
             prepared,
             asked: false,
+            charged: false,
             consumed: None,
             token_told: false,
             foreign: mode != Mode::Fresh
@@ -183,6 +188,7 @@ impl<P: Port> Attempt<P> {
         let call = self.port.call(request, stream && job.native);
         self.call = Some(call.clone());
         self.asked = true;
+        self.charged = true;
         let port = self.port.clone();
         self.pending = Some(Box::pin(
             async move { Arrival::Head(port.head(&call).await) },
@@ -197,14 +203,30 @@ impl<P: Port> Attempt<P> {
         }
     }
 
-    /// What it took: as the provider told, or our estimate once the provider had the request and did not refuse it. What
-    /// is given up before its head has come may well be charged.
+    /// What it took, for the log and the caller: as the provider told, or our estimate once the provider had the request
+    /// and did not refuse it. What is given up before its head has come may well be charged. Budgets go by
+    /// [`Attempt::told`] besides.
     pub fn consumed(&self, input_tokens: u64) -> Consumed {
         match (self.consumed, &self.inlet) {
             (Some(consumed), _) => consumed,
             (None, Some(inlet)) if self.asked => usage_of(inlet, input_tokens).into(),
             (None, None) if self.asked => estimated(input_tokens, 0).into(),
             _ => Consumed::default(),
+        }
+    }
+
+    /// How much of it the provider told. What it may charge for and did not tell counts at its most.
+    #[must_use]
+    pub fn told(&self) -> Told {
+        let seen = self.inlet.as_ref().map(Inlet::seen);
+        match (self.consumed, seen) {
+            _ if !self.charged => Told::Tokens,
+            (Some(consumed), _) if consumed.usage.estimated => Told::Nothing,
+            (Some(_), _) => Told::Tokens,
+            (None, Some(seen)) if seen.usage_final => Told::Tokens,
+            // Some servers begin with a count of zero, which no request has.
+            (None, Some(seen)) if seen.usage.is_some_and(|usage| usage.input > 0) => Told::Input,
+            _ => Told::Nothing,
         }
     }
 
@@ -259,6 +281,7 @@ impl<P: Port> Attempt<P> {
         let port = port.clone();
         if !(200..300).contains(&head.status) {
             self.asked = false;
+            self.charged = false;
             self.pending = Some(Box::pin(async move {
                 let bytes = port.rest(&call, MAX_ERROR_BYTES).await.unwrap_or_default();
                 Arrival::ErrorBody(head, bytes)
@@ -511,8 +534,8 @@ pub fn usage_of(inlet: &Inlet, input_tokens: u64) -> Usage {
     let said = bytes_to_tokens(seen.output_bytes);
     match seen.usage {
         // Anthropic tells its input first and its output last: what came of a stream without an end is ours to count.
-        Some(told) if seen.finish.is_none() && told.output < said => Usage {
-            output: said,
+        Some(told) if !seen.usage_final => Usage {
+            output: told.output.max(said),
             estimated: true,
             ..told
         },

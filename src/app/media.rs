@@ -12,6 +12,7 @@ use super::reply::Reply;
 use super::request::Head;
 use super::stored;
 use crate::base::errors::{Code, Refusal};
+use crate::domain::llm::bound::MAX_FORM_IMAGES;
 use crate::domain::llm::plan::find_alias;
 use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::{invalid, missing};
@@ -86,6 +87,14 @@ async fn json_call<P: Port, B: ByteSource>(
     if fields.get("stream_format").and_then(Value::as_str) == Some("sse") {
         return Err(streamed("stream_format"));
     }
+    if serves == Serves::Images
+        && let Some(count) = fields.get("n")
+    {
+        let good = count.is_null() || count.as_u64().is_some_and(|count| count > 0);
+        if !good {
+            return Err(invalid("n", "must be a whole number of at least 1"));
+        }
+    }
     let read_aloud = input.filter(|_| serves == Serves::Speech);
     let characters = read_aloud
         .and_then(Value::as_str)
@@ -137,6 +146,9 @@ async fn form_call<P: Port, B: ByteSource>(
     check_size(alias, text_of("prompt").map_or(0, str::len) as u64)?;
     if text_of("stream").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return Err(streamed("stream"));
+    }
+    if serves == Serves::Images {
+        check_count(&content_type, &bytes)?;
     }
     let call = RawCall {
         alias: name,
@@ -195,6 +207,26 @@ fn check_size(alias: &ActiveAlias, bytes: u64) -> Result<(), Refusal> {
         "The input has {bytes} bytes; this alias accepts {}.",
         alias.config.max_input_bytes
     )))
+}
+
+/// A form asks for 1 to [`MAX_FORM_IMAGES`] pictures, and says so once: what a budget reserves for one.
+fn check_count(content_type: &str, form: &[u8]) -> Result<(), Refusal> {
+    let Some(field) = form_field(content_type, form, "n") else {
+        return Ok(());
+    };
+    let text = form.get(field.clone()).unwrap_or_default();
+    let count = str::from_utf8(text).ok().map(str::trim);
+    let good = count
+        .and_then(|count| count.parse().ok())
+        .is_some_and(|count| (1..=MAX_FORM_IMAGES).contains(&count));
+    let behind = form.get(field.end..).unwrap_or_default();
+    if good && form_field(content_type, behind, "n").is_none() {
+        return Ok(());
+    }
+    Err(invalid(
+        "n",
+        "must be a whole number from 1 to 10, and stand in the form once",
+    ))
 }
 
 /// Images and audio come whole: a stream of theirs could be neither judged nor counted here.

@@ -7,6 +7,7 @@ use super::reply::{Outcome, Reply};
 use super::request::Head;
 use crate::app::ask;
 use crate::base::errors::{Code, Entry, Refusal, Text};
+use crate::base::time::Millis;
 use crate::domain::limits::headers::retry;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::render::error_object;
@@ -89,7 +90,13 @@ fn problem<P: Port>(head: &Head, refusal: &Refusal, text: &Text, request_id: &st
 fn wait_headers(refusal: &Refusal) -> Vec<(&'static str, String)> {
     const NO: (&str, &str) = ("x-should-retry", "false");
     let mut headers = refusal.wait.map(retry).unwrap_or_default();
-    let hopeless = !refusal.code.entry().retryable || refusal.wait == Some(MAX_PASSED_WAIT);
+    // What other calls hold of a budget comes back when they end; a spent budget waits for its next window.
+    let held = refusal.code == Code::BudgetExhausted
+        && refusal
+            .wait
+            .is_some_and(|wait| wait <= Millis::from_secs(1));
+    let hopeless =
+        !(held || refusal.code.entry().retryable) || refusal.wait == Some(MAX_PASSED_WAIT);
     if hopeless && !headers.iter().any(|(name, _)| *name == NO.0) {
         headers.push((NO.0, NO.1.to_owned()));
     }

@@ -1,10 +1,11 @@
 // Budgets in money: never overrun, whatever runs in parallel, is killed or lost.
 
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { call, question } from "./support/client.mjs";
+import { call, open, question } from "./support/client.mjs";
 import { ONCE } from "./support/config.mjs";
 import { assertRefused, codeOf, startHouse } from "./support/house.mjs";
 import { ADMIN_TOKEN, claimHouse } from "./support/operator.mjs";
@@ -28,13 +29,14 @@ before(async () => {
         alias("killed", "good:killed", { allowance: DIME }),
         alias("tardy", "tardy:budget", { allowance: DIME }),
         alias("streamed", "good:streamed", { allowance: DIME }),
+        alias("left", "stall:left", { allowance: DIME }),
         alias("unpriced", "good:unpriced", { allowance: DIME }),
-        alias("wide", "good:wide", { allowance: { budget: { day_usd: 0.02 } } }),
+        alias("wide", "good:wide", { allowance: { budget: { day_usd: 0.04 } } }),
         alias("narrow", "good:narrow"),
         alias("two", "endless:two", { allowance: { concurrent: 2 } }),
         alias("tokens", "good:tokens", { allowance: { tokens: { tokens: 20_000, seconds: 3600 } } }),
       ],
-      prices: ["good:dime", "good:killed", "tardy:budget", "good:streamed", "good:wide", "good:narrow"].map(price),
+      prices: ["good:dime", "good:killed", "tardy:budget", "good:streamed", "stall:left", "good:wide", "good:narrow"].map(price),
     },
     { ADMIN_TOKEN },
   );
@@ -64,6 +66,9 @@ async function spent(scope) {
 /** What the provider was really asked to do, at the price of the answers' own counts. */
 const costs = (answers) => answers.reduce((sum, answer) => sum + Number(answer.headers["x-gatehouse-cost-usd"] ?? 0), 0);
 
+/** What the cheapest answer cost. */
+let cheapest;
+
 test("a thousand calls at once against a dime spend a dime at most, and to the last micro-dollar what they cost", async () => {
   const answers = await Promise.all(Array.from({ length: 1000 }, (_, i) => ask("dime", i)));
   const good = answers.filter((answer) => answer.status === 200);
@@ -77,6 +82,8 @@ test("a thousand calls at once against a dime spend a dime at most, and to the l
   }, "every reservation to be settled");
   assert.ok(after.spent <= 0.1, JSON.stringify(after));
   assert.equal(after.spent.toFixed(6), costs(good).toFixed(6), "the book is what the callers were told");
+  cheapest = Math.min(...good.map((answer) => Number(answer.headers["x-gatehouse-cost-usd"])));
+  assert.ok(cheapest > 0);
 });
 
 /** Calls until even a single one is more than what is left; that refusal. */
@@ -84,7 +91,8 @@ async function exhaust(model) {
   for (let round = 1; round <= 200; round += 1) {
     await Promise.all(Array.from({ length: 20 }, (_, i) => ask(model, round * 20 + i)));
     const alone = await ask(model);
-    if (alone.status !== 200) return alone;
+    // A second is the wait for calls that are not settled yet.
+    if (alone.status !== 200 && Number(alone.headers["retry-after"]) > 1) return alone;
   }
   throw new Error(`${model} has no end`);
 }
@@ -98,7 +106,9 @@ test("a refusal by a budget tells when there is a new one, and not to try again 
   assert.equal(refused.json().error.type, "insufficient_quota");
 });
 
-test("killed in the middle and started again, the budget still holds and nothing leaks", async () => {
+// What the killed calls held stays reserved until their deadline, longer than a test can wait; that it then counts as
+// spent and frees its place is tested on the host.
+test("killed in the middle and started again, the budget still holds and what came after is settled", async () => {
   const running = Array.from({ length: 300 }, (_, i) => ask("tardy", i).catch(() => undefined));
   await until(() => house.provider.of("tardy:budget").length >= 3, "some calls to be under way");
   await house.worker.restart({ hard: true });
@@ -108,9 +118,10 @@ test("killed in the middle and started again, the budget still holds and nothing
   await Promise.all(Array.from({ length: 200 }, (_, i) => ask("tardy", i)));
   const now = await spent("alias/tardy");
   assert.ok(now.spent + now.reserved <= 0.1, JSON.stringify(now));
+  await until(async () => (await spent("alias/tardy")).reserved <= then.reserved, "the later calls to be settled");
   // What was asked of the provider can have cost no more either.
-  const most = house.provider.of("tardy:budget").length;
-  assert.ok(most > 0);
+  const asked = house.provider.of("tardy:budget").length;
+  assert.ok(asked > 0 && asked * cheapest <= 0.1, `${asked} calls`);
 });
 
 test("streams are settled when they end, and when their client leaves", async () => {
@@ -121,6 +132,17 @@ test("streams are settled when they end, and when their client leaves", async ()
     return now.reserved === 0 && now.spent > 0 && now;
   }, "the stream to be settled");
   assert.ok(after.spent < 0.01);
+
+  const left = await open(house.worker.url, { path: "/v1/chat/completions", json: question("left", { stream: true }), address: "198.19.250.1" });
+  assert.equal(left.status, 200);
+  await once(left.response, "data");
+  left.abort();
+  const most = await until(async () => {
+    const now = await spent("alias/left");
+    return now.reserved === 0 && now.spent > 0 && now;
+  }, "the stream that was left to be settled");
+  // 100 tokens at ten dollars a million, and the input's bound: nobody tells what the provider went on to do.
+  assert.ok(most.spent >= 0.003, JSON.stringify(most));
 });
 
 test("what has no bound is refused where a budget applies", async () => {
@@ -142,11 +164,11 @@ test("a wider account that refuses makes the narrower one give back", async () =
 test("thresholds raise an alert each, once", async () => {
   const alerts = await until(async () => {
     const { alerts } = await owner.do("GET", "/alerts");
-    const own = alerts.filter((alert) => alert.about === "alias/dime");
+    const own = alerts.filter((alert) => alert.about === "alias/wide");
     return own.some((alert) => alert.kind.startsWith("all/")) && own;
   }, "the alert of a spent budget");
   const kinds = alerts.map((alert) => alert.kind.split("/")[0]).filter((kind) => ["half", "most", "all"].includes(kind));
-  assert.equal(new Set(kinds).size, kinds.length, kinds.join());
+  assert.deepEqual(kinds.toSorted(), ["all", "half", "most"]);
 });
 
 test("a budget is raised while the house runs, and the next call goes through", async () => {
@@ -168,7 +190,8 @@ test("no more calls run at the same time than there are places", async () => {
 
 test("tokens are limited by the worst case, and what was not used comes back", async () => {
   const answers = [];
-  for (let i = 0; i < 12; i += 1) answers.push(await ask("tokens", i));
+  // At its most a call takes more than a thousand of the 20,000.
+  for (let i = 0; i < 40; i += 1) answers.push(await ask("tokens", i));
   assert.ok(answers.every((answer) => answer.status === 200), answers.map((answer) => answer.text).join("\n").slice(0, 500));
   const parallel = await Promise.all(Array.from({ length: 60 }, (_, i) => ask("tokens", i)));
   assert.ok(parallel.some((answer) => answer.status === 200) && parallel.some((answer) => codeOf(answer) === "rate_limited" || codeOf(answer) === "overloaded"));

@@ -1,14 +1,24 @@
 //! What calls are booked with: told or estimated, whole or failed, passed on or translated, and never twice.
 
+use gatehouse::app::accounts::{self, Payer};
 use gatehouse::app::request::Head;
-use gatehouse::domain::settings::config::{Config, OnUnsupported, Serves, Similar};
+use gatehouse::app::rules;
+use gatehouse::base::time::Millis;
+use gatehouse::domain::limits::rules::Change;
+use gatehouse::domain::llm::bound::Bound;
+use gatehouse::domain::llm::price::Micros;
+use gatehouse::domain::settings::config::{
+    Allowance, Config, LimitClass, OnUnsupported, Serves, Similar,
+};
 use serde_json::{Value, json};
 
 use crate::house::{
-    Chat, Messages, ask, ask_with, events, house, once, post, priced, question, said, streamed,
-    with,
+    Chat, Messages, ask, ask_with, events, house, once, once_each, patient, post, preamble, priced,
+    question, said, secs, streamed, with,
 };
 use crate::support::fake_port::FakePort;
+use crate::support::pipe::Client;
+use crate::support::run::block_on;
 use crate::support::upstream::{Piece, Scripted};
 
 fn cost(received: &crate::support::Received) -> Option<&str> {
@@ -297,6 +307,217 @@ fn comparing_questions_is_booked_too() {
         (second.outcome.cost_micros, second.outcome.tokens_in),
         (Some(1000), Some(1000))
     );
+}
+
+// === budgets ===
+
+/// The least that an attempt counts whose provider tells nothing: 100 tokens out, and more than a thousand in at twice
+/// the price.
+const MOST: u64 = 100 * 10 + 1060 * 2;
+
+/// Prices, a ceiling of 100 tokens, and a dollar a day for the alias.
+fn budgeted(config: &mut Config) {
+    priced(config);
+    config.aliases[0].max_output_tokens = 100;
+    config.aliases[0].allowance.budget.day_usd = Some(1.0);
+}
+
+/// Micro-dollars of the day that the alias has spent; nothing is reserved any more.
+fn spent(port: &FakePort) -> u64 {
+    let told = block_on(accounts::look(port, "alias/site")).unwrap();
+    let windows = told["spend"].as_array().unwrap();
+    let day = windows
+        .iter()
+        .find(|w| w["window"] == "day-budget")
+        .unwrap();
+    assert_eq!(day["reserved_usd"], "0.000000");
+    let digits = day["spent_usd"].as_str().unwrap().replace('.', "");
+    digits.parse().unwrap()
+}
+
+#[test]
+fn what_the_provider_told_in_the_end_is_what_a_budget_books() {
+    let port = house(&[(Chat, "first")], budgeted);
+    port.provider("first", [said(Chat, "first", "The answer.")]);
+    ask(&port, Chat, question(Chat, "hi"));
+    assert_eq!(spent(&port), 50);
+    // An error status costs nothing.
+    let port = house(&[(Chat, "first"), (Chat, "second")], |config| {
+        budgeted(config);
+        once_each(config);
+    });
+    port.provider("first", [Scripted::error(500, None)]);
+    port.provider("second", [said(Chat, "second", "The answer.")]);
+    ask(&port, Chat, question(Chat, "hi"));
+    assert_eq!(spent(&port), 50);
+}
+
+#[test]
+fn calls_that_are_given_up_are_booked_at_their_most_so_that_deadlines_spend_the_budget() {
+    let port = house(&[(Chat, "first")], |config| {
+        budgeted(config);
+        once(config);
+        config.aliases[0].allowance.budget.day_usd = Some(0.01);
+    });
+    let late = || said(Chat, "first", "The answer.").after(Millis(250));
+    port.provider("first", (0..40).map(|_| late()));
+    let mut refused = 0;
+    for _ in 0..40 {
+        let head = Head {
+            total_ms: Some(60),
+            ..post(Chat.endpoint())
+        };
+        let received = ask_with(&port, head, question(Chat, "hi"));
+        assert_ne!(received.status, 200);
+        refused += u64::from(received.code().as_deref() == Some("budget_exhausted"));
+    }
+    let asked = port.sent.borrow().len() as u64;
+    assert!(asked > 0 && asked * MOST <= 10_000, "{asked} calls");
+    assert_eq!(refused, 40 - asked);
+    assert!(spent(&port) >= asked * MOST && spent(&port) <= 10_000);
+}
+
+#[test]
+fn a_stream_without_its_last_usage_is_booked_at_its_ceiling() {
+    for protocol in [Chat, Messages] {
+        for leaves in [false, true] {
+            let port = house(&[(protocol, "first")], |config| {
+                budgeted(config);
+                once(config);
+            });
+            let all = events(protocol, "first", &["The ", "answer."]);
+            let shown = preamble(&all) + 1;
+            let mut pieces: Vec<Piece> = all[..shown].iter().cloned().map(Piece::from).collect();
+            if leaves {
+                port.client.set(Client {
+                    leaves_after: Some(1),
+                    ..Client::default()
+                });
+                pieces.push(Piece::Silence(secs(5)));
+            }
+            pieces.push(Piece::Broken("reset".into()));
+            port.provider("first", [Scripted::events(pieces)]);
+            let received = ask(&port, protocol, streamed(protocol, "hi"));
+            assert!(received.outcome.tokens_estimated);
+            let place = format!("{protocol:?}, the client leaves: {leaves}");
+            if protocol == Messages {
+                // It told the input at the beginning: 10 × 1 + 100 × 10.
+                assert_eq!(spent(&port), 1010, "{place}");
+            } else {
+                assert!(spent(&port) >= MOST, "{place}: {}", spent(&port));
+            }
+            // What the log says stays an estimate of what came.
+            assert!(received.outcome.cost_micros < Some(200), "{place}");
+        }
+    }
+}
+
+#[test]
+fn attempts_that_were_given_up_for_another_or_told_no_usage_count_at_their_most() {
+    let mut silent: Value = json!({
+        "id": "c", "object": "chat.completion", "created": 1, "model": "first",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "The answer."}}],
+    });
+    let attempts = [
+        // Late, and another one answers.
+        said(Chat, "first", "The answer.").after(secs(31)),
+        // Nobody can tell whether the request had arrived.
+        Scripted::refused(),
+        // In the place of an answer stands an error, behind a good status.
+        Scripted::json(
+            200,
+            &json!({"error": {"message": "no", "type": "server_error"}}),
+        ),
+        {
+            silent["choices"][0]["message"]["content"] = json!("");
+            Scripted::json(200, &silent)
+        },
+    ];
+    for attempt in attempts {
+        let port = house(&[(Chat, "first"), (Chat, "second")], |config| {
+            budgeted(config);
+            once_each(config);
+            patient(config);
+            config.deadlines.whole_ms = Some(30_000);
+        });
+        let place = format!("{attempt:?}");
+        port.provider("first", [attempt]);
+        port.provider("second", [said(Chat, "second", "The answer.")]);
+        let received = ask(&port, Chat, question(Chat, "hi"));
+        assert_eq!(port.sent.borrow().len(), 2, "{place}: {}", received.text());
+        assert!(spent(&port) >= MOST + 50, "{place}: {}", spent(&port));
+        assert!(spent(&port) < 2 * MOST, "{place}: {}", spent(&port));
+    }
+}
+
+#[test]
+fn a_budget_that_is_only_held_by_running_calls_is_no_spent_one() {
+    let port = house(&[(Chat, "first")], |config| {
+        budgeted(config);
+        once(config);
+    });
+    port.provider("first", [said(Chat, "first", "The answer.")]);
+    let held = Bound {
+        tokens: 0,
+        cost: Some(Micros(999_000)),
+    };
+    let payer = Payer::default();
+    let reserved = accounts::reserve(&port, &payer, "site", LimitClass::Chat, || held, secs(60));
+    let mut reserved = block_on(reserved).unwrap();
+    let refused = ask(&port, Chat, question(Chat, "hi"));
+    assert_eq!(refused.code().as_deref(), Some("budget_exhausted"));
+    assert_eq!(refused.header("Retry-After"), Some("1"));
+    assert_eq!(refused.header("x-should-retry"), None);
+    block_on(reserved.settle(&port, 0, 998_000));
+    port.clock().set(port.clock().now().plus(secs(2)));
+    let refused = ask(&port, Chat, question(Chat, "hi"));
+    assert_eq!(refused.code().as_deref(), Some("budget_exhausted"));
+    assert_eq!(refused.header("x-should-retry"), Some("false"));
+}
+
+#[test]
+fn no_tenant_lifts_the_budget_of_all() {
+    let port = house(&[(Chat, "first")], |config| {
+        budgeted(config);
+        once(config);
+        config.global.budget.day_usd = Some(0.004);
+        config.tenants = vec![
+            serde_json::from_value(json!({"name": "acme", "hosts": ["acme.example"]})).unwrap(),
+        ];
+    });
+    port.provider("first", (0..4).map(|_| Scripted::refused()));
+    let code = || {
+        let head = Head {
+            own_origin: "https://acme.example".into(),
+            ..post(Chat.endpoint())
+        };
+        ask_with(&port, head, question(Chat, "hi")).code()
+    };
+    assert_eq!(code().as_deref(), Some("upstream_unreachable"));
+    assert_eq!(code().as_deref(), Some("budget_exhausted"));
+    let lift = |tenant: &str| {
+        use gatehouse::app::port::Port as _;
+        let mut allowance = Allowance::default();
+        allowance.budget.day_usd = Some(1000.0);
+        let change = Change::Allowance("global".into(), Some(allowance));
+        block_on(rules::change(&port.of_tenant(tenant), change, None, None)).unwrap();
+    };
+    lift("acme");
+    assert_eq!(code().as_deref(), Some("budget_exhausted"));
+    lift("default");
+    assert_eq!(code().as_deref(), Some("upstream_unreachable"));
+}
+
+#[test]
+fn a_number_of_pictures_that_is_none_is_refused() {
+    let port = serving(Serves::Images, json!({"per_image": 0.04}));
+    for odd in [json!(4.0), json!("4"), json!(0), json!(-1), json!([4])] {
+        let body = json!({"model": "site", "prompt": "a gate", "n": odd});
+        let received = ask_with(&port, post("/v1/images/generations"), body);
+        assert_eq!(received.status, 400, "{odd}");
+        assert_eq!(received.json()["error"]["param"], "n");
+    }
+    assert!(port.sent.borrow().is_empty());
 }
 
 // === headers ===

@@ -20,7 +20,7 @@ use crate::domain::limits::rules::{
 };
 use crate::domain::limits::{Access, Cidr};
 use crate::domain::llm::request::{invalid, missing};
-use crate::domain::settings::config::{Allowance, Budget, Limit};
+use crate::domain::settings::config::{Allowance, Budget, DEFAULT_TENANT, Limit};
 
 /// The longest block: a year of 365 d × 86,400 s.
 const LONGEST_BLOCK: u64 = 31_536_000;
@@ -320,6 +320,7 @@ pub async fn limit_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         .fields
         .get("allowance")
         .ok_or_else(|| missing("allowance"))?;
+    own_scope(cx, &scope)?;
     let mut allowance: Allowance = parsed(allowance, "allowance")?;
     faultless(&allowance)?;
     if allowance.budget.is_empty() {
@@ -367,6 +368,16 @@ fn faultless(allowance: &Allowance) -> Result<(), Refusal> {
         Some((path, reason)) => Err(invalid(&["allowance.", &path].concat(), reason)),
         None => Ok(()),
     }
+}
+
+/// What all tenants share belongs to the operators of `default`.
+fn own_scope<P: Port>(cx: &Context<'_, P>, scope: &str) -> Result<(), Refusal> {
+    if scope == "global" && cx.port.tenant() != DEFAULT_TENANT {
+        let rule =
+            "must not be `global`: all tenants share it, and the operators of `default` change it";
+        return Err(invalid("scope", rule));
+    }
+    Ok(())
 }
 
 /// The allowance of a scope as it applies now.
@@ -442,6 +453,7 @@ pub async fn budgets<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 pub async fn budget_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let scope = required(cx, "scope")?.to_owned();
     let budget = cx.fields.get("budget").ok_or_else(|| missing("budget"))?;
+    own_scope(cx, &scope)?;
     let mut allowance = applying(cx, &*rules(cx.port).await?, &scope);
     allowance.budget = parsed(budget, "budget")?;
     faultless(&allowance)?;

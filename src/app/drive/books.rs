@@ -2,11 +2,13 @@
 
 use super::Drive;
 use crate::app::attempt::usage_of;
+use crate::app::job::Wants;
 use crate::app::port::Port;
-use crate::domain::llm::engine::{AttemptId, Booked, TargetId};
+use crate::domain::llm::bound::{self, Bound, Told};
+use crate::domain::llm::engine::{AttemptId, Booked, Mode, TargetId};
 use crate::domain::llm::message::Usage;
 use crate::domain::llm::plan::Candidate;
-use crate::domain::llm::price::Micros;
+use crate::domain::llm::price::{Consumed, Micros};
 use crate::domain::llm::stream::inlet::Inlet;
 
 /// What one attempt took.
@@ -22,6 +24,8 @@ pub struct Book {
     pub usage: Usage,
     /// Its price, where one is configured.
     pub cost: Option<Micros>,
+    /// What it counts for budgets: what its provider told, and the most of everything that was not told.
+    pub booked: Bound,
 }
 
 /// All attempts together.
@@ -130,7 +134,8 @@ impl<P: Port> Drive<P> {
         attempt.booked = true;
         attempt.pending = None;
         let consumed = attempt.consumed(input_tokens);
-        let target = attempt.target;
+        let (target, mode, told) = (attempt.target, attempt.mode, attempt.told());
+        let booked = self.most(target, mode, &consumed, told);
         let cost = self.job.candidates.get(target).and_then(|candidate| {
             self.port
                 .settings()
@@ -143,7 +148,47 @@ impl<P: Port> Drive<P> {
             outcome,
             usage: consumed.usage,
             cost,
+            booked,
         });
+    }
+
+    /// What an attempt counts for budgets.
+    fn most(&self, target: TargetId, mode: Mode, consumed: &Consumed, told: Told) -> Bound {
+        let nothing = Bound {
+            tokens: 0,
+            cost: None,
+        };
+        let call = match &self.job.wants {
+            // A continuation also sends what was said so far.
+            Wants::Chat { .. } => bound::Call::Chat {
+                rescue: mode != Mode::Fresh,
+            },
+            Wants::Raw { serves, asked } => bound::Call::Raw(*serves, asked),
+        };
+        let prices = &self.port.settings().config.prices;
+        let now = self.port.now();
+        self.job
+            .candidates
+            .get(target)
+            .map_or(nothing, |candidate| {
+                bound::booked(prices, candidate, call, (consumed, told), now)
+            })
+    }
+
+    /// What all attempts count for budgets: tokens and micro-dollars. One that nobody ended counts like any other.
+    pub(super) fn booked(&self) -> (u64, u64) {
+        let running = self.running.iter().filter(|attempt| !attempt.booked);
+        let running = running.map(|attempt| {
+            let consumed = attempt.consumed(self.job.input_tokens);
+            self.most(attempt.target, attempt.mode, &consumed, attempt.told())
+        });
+        let books = self.books.iter().map(|book| book.booked);
+        books.chain(running).fold((0, 0), |(tokens, micros), most| {
+            (
+                most.tokens.saturating_add(tokens),
+                most.cost.map_or(0, |cost| cost.0).saturating_add(micros),
+            )
+        })
     }
 }
 

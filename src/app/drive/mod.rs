@@ -84,7 +84,7 @@ fn nowhere<P: Port>(stopped: Stopped) -> Sink<P> {
 impl<P: Port> Drive<P> {
     /// Begins: the first attempt is under way when this returns.
     ///
-    /// `reserved` is settled with what the attempts really took.
+    /// `reserved` is settled with what the attempts took: as told, at their most where nobody tells.
     pub fn begin(
         port: &P,
         job: Job,
@@ -285,14 +285,11 @@ impl<P: Port> Drive<P> {
         }
     }
 
-    /// Tells the breakers, gives leases back, and books what the call really took: after the last byte.
+    /// Tells the breakers, gives leases back, and settles the budgets: after the last byte.
     pub async fn settle(&mut self) {
         self.health.settle().await;
-        let Total { usage, cost, .. } = self.total();
-        let tokens = usage.input.saturating_add(usage.output);
-        self.reserved
-            .settle(&self.port, tokens, cost.map_or(0, |cost| cost.0))
-            .await;
+        let (tokens, micros) = self.booked();
+        self.reserved.settle(&self.port, tokens, micros).await;
     }
 
     fn tell(&mut self, input: Input) {

@@ -3,12 +3,14 @@
 //! A tokenizer makes at most one token of each byte of UTF-8, so that the bytes that are sent, and a little for the
 //! frames that providers put around messages, bound the input; the ceiling that is sent bounds the output; and every
 //! attempt that the rules allow may be charged. What has no such bound is told as having none.
+//!
+//! Afterwards an attempt counts as its provider told; whatever was not told stays at its most.
 
 use serde_json::{Map, Value};
 
 use super::Protocol;
 use super::message::Usage;
-use super::plan::{Candidate, Payload};
+use super::plan::{Candidate, Payload, is_costly};
 use super::price::{Consumed, Micros, cost, find};
 use super::raw::Asked;
 use crate::base::time::Millis;
@@ -21,8 +23,8 @@ const FRAME_TOKENS: u64 = 40;
 const HEAD_TOKENS: u64 = 1060;
 /// A continuation sends what was said so far: by another tokenizer one token may become several.
 const RETOLD: u64 = 8;
-/// The thinnest sound: speech codecs go down to 6 kbit/s = 750 bytes a second.
-const AUDIO_BYTES_PER_SECOND: u64 = 750;
+/// Most pictures that a form may ask for, as OpenAI documents it.
+pub const MAX_FORM_IMAGES: u64 = 10;
 
 /// The most that a call can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,10 +60,7 @@ pub fn bound(
     let mut dearest = Some(Micros::ZERO);
     for candidate in candidates {
         let price = find(prices, &candidate.provider_name, &candidate.model, now);
-        let most = match call {
-            Call::Chat { rescue } => chat(candidate, price, rescue),
-            Call::Raw(serves, asked) => raw(candidate, price, serves, asked),
-        };
+        let most = one(candidate, price, call);
         let used = most.map_or(0, |most| most.usage.input.saturating_add(most.usage.output));
         tokens = used.max(tokens);
         dearest = match (dearest, most, price) {
@@ -76,38 +75,118 @@ pub fn bound(
     }
 }
 
+/// How much an attempt's provider told of what it took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing, or nothing that is final.
+    Nothing,
+    /// The tokens that went in.
+    Input,
+    /// All tokens.
+    Tokens,
+}
+
+/// What a budget books of one attempt that its provider may charge: what was told, and the most of everything else.
+/// `seen` is what was told or estimated. What has no bound had nothing reserved, and counts as seen.
+#[must_use]
+pub fn booked(
+    prices: &[Price],
+    candidate: &Candidate,
+    call: Call<'_>,
+    (seen, told): (&Consumed, Told),
+    now: Millis,
+) -> Bound {
+    let price = find(prices, &candidate.provider_name, &candidate.model, now);
+    let as_seen = Bound {
+        tokens: seen.usage.input.saturating_add(seen.usage.output),
+        cost: price.map(|price| cost(seen, price)),
+    };
+    if told == Told::Tokens && !seen.audio_estimated {
+        return as_seen;
+    }
+    let Some(most) = one(candidate, price, call) else {
+        return as_seen;
+    };
+    let output = most.usage.output.max(seen.usage.output);
+    let usage = match told {
+        Told::Tokens => seen.usage,
+        Told::Input => Usage {
+            output,
+            ..seen.usage
+        },
+        Told::Nothing => Usage {
+            input: most.usage.input.max(seen.usage.input),
+            output,
+            ..Usage::default()
+        },
+    };
+    let audio = if seen.audio_estimated || seen.audio == Millis::ZERO {
+        most.audio.max(seen.audio)
+    } else {
+        seen.audio
+    };
+    let all = Consumed {
+        usage,
+        // An answer with pictures tells their number.
+        images: if seen.images > 0 {
+            seen.images
+        } else {
+            most.images
+        },
+        audio,
+        characters: most.characters.max(seen.characters),
+        audio_estimated: false,
+    };
+    Bound {
+        tokens: usage.input.saturating_add(usage.output),
+        cost: price.map(|price| match told {
+            Told::Tokens => cost(&all, price),
+            Told::Input => dearest_output(&all, price),
+            Told::Nothing => dear(&all, price),
+        }),
+    }
+}
+
+/// One attempt; `None` when nothing bounds it.
+fn one(candidate: &Candidate, price: Option<&Price>, call: Call<'_>) -> Option<Consumed> {
+    match call {
+        Call::Chat { rescue } => chat(candidate, price, rescue),
+        Call::Raw(serves, asked) => raw(candidate, price, serves, asked),
+    }
+}
+
+/// The cost when every token that comes out is of the dearest kind.
+fn dearest_output(most: &Consumed, price: &Price) -> Micros {
+    let of = |reasoning| {
+        let usage = Usage {
+            reasoning,
+            ..most.usage
+        };
+        cost(&Consumed { usage, ..*most }, price)
+    };
+    of(0).max(of(most.usage.output))
+}
+
 /// The cost when every token is of the dearest kind.
 fn dear(most: &Consumed, price: &Price) -> Micros {
     let usage = most.usage;
     [
+        usage,
         Usage {
-            reasoning: 0,
+            cached: usage.input,
             ..usage
         },
         Usage {
-            reasoning: usage.output,
+            written_5m: usage.input,
+            ..usage
+        },
+        Usage {
+            written_1h: usage.input,
             ..usage
         },
     ]
     .into_iter()
-    .flat_map(|usage| {
-        [
-            usage,
-            Usage {
-                cached: usage.input,
-                ..usage
-            },
-            Usage {
-                written_5m: usage.input,
-                ..usage
-            },
-            Usage {
-                written_1h: usage.input,
-                ..usage
-            },
-        ]
-    })
-    .map(|usage| cost(&Consumed { usage, ..*most }, price))
+    .map(|usage| dearest_output(&Consumed { usage, ..*most }, price))
     .max()
     .unwrap_or_default()
 }
@@ -119,7 +198,7 @@ fn chat(candidate: &Candidate, price: Option<&Price>, rescue: bool) -> Option<Co
     };
     let output = ceiling(candidate.protocol, body)?;
     let mut seen = Seen::default();
-    seen.body(body);
+    seen.body(candidate.protocol, body);
     if seen.unbounded {
         return None;
     }
@@ -144,17 +223,32 @@ fn chat(candidate: &Candidate, price: Option<&Price>, rescue: bool) -> Option<Co
     Some(tokens(input, output))
 }
 
-/// The ceiling of the output that is sent, for all choices together.
+/// The ceiling of the output that is sent, for all choices together. Of several the highest counts: which of them a
+/// provider obeys is its own affair.
 fn ceiling(protocol: Protocol, body: &Map<String, Value>) -> Option<u64> {
-    let number = |name: &str| body.get(name).and_then(Value::as_u64);
-    let each = match protocol {
-        Protocol::Chat => number("max_completion_tokens").or_else(|| number("max_tokens")),
-        Protocol::Responses => number("max_output_tokens"),
-        Protocol::Messages => number("max_tokens"),
+    let names: &[&str] = match protocol {
+        Protocol::Chat => &["max_completion_tokens", "max_tokens"],
+        Protocol::Responses => &["max_output_tokens"],
+        Protocol::Messages => &["max_tokens"],
     };
+    let each = names.iter().filter_map(|name| body.get(*name)?.as_u64());
     // `best_of` and the like multiply as `n` does.
-    let choices = number("n").unwrap_or(1).max(number("best_of").unwrap_or(1));
-    Some(each?.saturating_mul(choices.max(1)))
+    let choices = choices(body, "n")?.max(choices(body, "best_of")?);
+    Some(each.max()?.saturating_mul(choices))
+}
+
+/// How many answers are asked for under that name; `None` when it cannot be told.
+fn choices(body: &Map<String, Value>, name: &str) -> Option<u64> {
+    match body.get(name) {
+        None | Some(Value::Null) => Some(1),
+        Some(count) => count.as_u64().map(|count| count.max(1)),
+    }
+}
+
+/// Does a parameter ask for more, or for something else, than one answer of this model up to its ceiling? Several
+/// answers are counted, and what is stored costs nothing.
+fn exceeds(protocol: Protocol, name: &str, value: &Value) -> bool {
+    !matches!(name, "n" | "best_of" | "store") && is_costly(protocol, name, value)
 }
 
 /// What a body holds that counts.
@@ -171,17 +265,14 @@ struct Seen {
 }
 
 impl Seen {
-    fn body(&mut self, body: &Map<String, Value>) {
+    fn body(&mut self, protocol: Protocol, body: &Map<String, Value>) {
         for (name, value) in body {
             self.count(name.len());
             match name.as_str() {
                 "messages" | "input" => self.turns(value),
                 // What a provider keeps joins the input without being sent.
-                "previous_response_id" | "conversation" | "mcp_servers" | "container"
-                    if !value.is_null() =>
-                {
-                    self.unbounded = true;
-                }
+                "previous_response_id" if !value.is_null() => self.unbounded = true,
+                _ if exceeds(protocol, name, value) => self.unbounded = true,
                 "tools" => {
                     self.tools(value);
                     self.value(value);
@@ -304,23 +395,23 @@ fn raw(
     asked: &Asked,
 ) -> Option<Consumed> {
     let price = price?;
-    let (bytes, field) = match &candidate.payload {
+    let (bytes, images) = match &candidate.payload {
         Payload::Json(body) => {
             let mut seen = Seen::default();
-            seen.body(body);
-            let number = |name: &str| body.get(name).and_then(Value::as_u64);
-            (seen.text_bytes.saturating_add(HEAD_TOKENS), number("n"))
+            seen.body(candidate.protocol, body);
+            (
+                seen.text_bytes.saturating_add(HEAD_TOKENS),
+                choices(body, "n")?,
+            )
         }
-        // The fields of a form are not read apart: its text is part of its bytes.
-        Payload::Bytes { bytes, .. } => (bytes.len() as u64, None),
+        // The fields of a form are not read apart: its text is part of its bytes, and its `n` is at most this.
+        Payload::Bytes { bytes, .. } => (bytes.len() as u64, MAX_FORM_IMAGES),
     };
     let form = matches!(candidate.payload, Payload::Bytes { .. });
     let by_tokens = price.input > 0.0 || price.output > 0.0;
     match serves {
         Serves::Embeddings | Serves::Moderations => Some(tokens(bytes, 0)),
         Serves::Images => {
-            // A form's `n` is at most ten, as OpenAI documents it.
-            let images = field.unwrap_or(if form { 10 } else { 1 });
             let out = match price.max_image_tokens {
                 Some(most) => images.saturating_mul(most),
                 None if by_tokens => return None,
@@ -350,15 +441,13 @@ fn raw(
             })
         }
         Serves::Transcriptions => {
-            let thinnest = asked.audio_bytes.div_ceil(AUDIO_BYTES_PER_SECOND);
-            let seconds = price
-                .max_seconds
-                .map_or(thinnest, |most| most.min(thinnest));
-            if by_tokens {
+            // However few its bytes are, a sound may be as long as it likes: silence takes next to none.
+            let seconds = price.max_seconds;
+            if by_tokens || (price.per_second.is_some() && seconds.is_none()) {
                 return None;
             }
             Some(Consumed {
-                audio: Millis::from_secs(seconds),
+                audio: Millis::from_secs(seconds.unwrap_or(0)),
                 ..tokens(0, 0)
             })
         }

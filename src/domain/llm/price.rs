@@ -62,6 +62,8 @@ pub struct Consumed {
     pub audio: Millis,
     /// Characters read aloud.
     pub characters: u64,
+    /// Nobody told how long the audio is: it is our estimate.
+    pub audio_estimated: bool,
 }
 
 impl From<Usage> for Consumed {
@@ -346,6 +348,7 @@ mod tests {
             images: u64::MAX,
             audio: Millis(u64::MAX),
             characters: u64::MAX,
+            audio_estimated: false,
         };
         assert_eq!(cost(&most, &dear), Micros(u64::MAX));
     }
@@ -387,6 +390,7 @@ mod tests {
                 images: more.0,
                 audio: Millis(more.1),
                 characters: more.2,
+                audio_estimated: false,
             };
             let wide = |n: u64| u128::from(n);
             let per_million = SCALE / 1_000_000;
@@ -417,6 +421,7 @@ mod tests {
                 images: n[2],
                 audio: Millis(n[3]),
                 characters: n[4],
+                audio_estimated: false,
             };
             let mut larger = counts;
             larger[which] += more;

@@ -66,6 +66,7 @@ fn speech(asked: &Asked, content_type: Option<&str>, bytes: &[u8]) -> Option<Con
     (audio && !bytes.is_empty()).then(|| Consumed {
         characters: asked.characters,
         audio: Millis(asked.characters.saturating_mul(1000) / CHARACTERS_PER_SECOND),
+        audio_estimated: true,
         ..estimated(asked.tokens, 0).into()
     })
 }
@@ -88,6 +89,7 @@ fn transcription(asked: &Asked, content_type: Option<&str>, bytes: &[u8]) -> Opt
             };
             Some(Consumed {
                 audio: told.unwrap_or(heard),
+                audio_estimated: told.is_none(),
                 ..usage.into()
             })
         }
@@ -95,6 +97,7 @@ fn transcription(asked: &Asked, content_type: Option<&str>, bytes: &[u8]) -> Opt
         // Plain text, SRT and VTT are asked for by `response_format`.
         _ => (!bytes.is_empty()).then(|| Consumed {
             audio: heard,
+            audio_estimated: true,
             ..guess(tokens_of(bytes)).into()
         }),
     }
@@ -242,6 +245,7 @@ mod tests {
             Some(Consumed {
                 characters: 30,
                 audio: Millis(2000),
+                audio_estimated: true,
                 ..guessed(7, 0).into()
             })
         );
@@ -268,6 +272,7 @@ mod tests {
         for (body, millis, usage) in table {
             let expected = Consumed {
                 audio: Millis(millis),
+                audio_estimated: millis == 60_000,
                 ..usage.into()
             };
             assert_eq!(json(Serves::Transcriptions, body), Some(expected), "{body}");
@@ -280,6 +285,7 @@ mod tests {
         );
         let expected = Consumed {
             audio: Millis(60_000),
+            audio_estimated: true,
             ..guessed(1007, 2).into()
         };
         assert_eq!(subtitles, Some(expected));

@@ -14,7 +14,7 @@ pub enum What {
     Half,
     /// Four fifths of a budget are spent.
     Most,
-    /// A budget is spent, or refused a call for the first time.
+    /// A budget is spent, or most of it is and the rest did not cover a call.
     All,
     /// A budget will be spent before half of its window is over.
     Slope,
@@ -109,7 +109,8 @@ pub fn of_budget(
     };
     let parts = u128::from(spent).saturating_mul(100);
     let reached = |percent: u128| parts >= u128::from(limit).saturating_mul(percent);
-    let (bits, what) = if reached(100) || refused {
+    // What is only reserved comes back: a refusal alone says nothing about what is spent.
+    let (bits, what) = if reached(100) || (refused && reached(80)) {
         (HALF | MOST | ALL, Some((ALL, What::All)))
     } else if reached(80) {
         (HALF | MOST, Some((MOST, What::Most)))

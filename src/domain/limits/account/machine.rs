@@ -582,14 +582,26 @@ impl Account {
             };
             answer.push((LimitName::Concurrent, verdict));
         }
-        for (span, calendar) in self.totals.calendars() {
+        for (span, calendar) in Span::ALL.into_iter().zip(&self.totals.money) {
             let Some(limit) = limits.budget(span) else {
                 continue;
             };
             if want.micros > limit {
                 answer.push((span.limit(), Verdict::Never));
             } else if let Some(start) = calendar.wait(span, now, limit, want.micros) {
-                answer.push((span.limit(), Verdict::Wait(start.since(now))));
+                let present = span.start(now);
+                let counted = calendar.0.iter().filter(|tally| tally.start >= present);
+                let reserved = counted.filter_map(|tally| self.reserved.get(&tally.number));
+                let reserved = reserved.fold(0u64, |sum, micros| sum.saturating_add(*micros));
+                let spent = calendar.used(present).saturating_sub(reserved);
+                let wait = start.since(now);
+                // What is only reserved comes back in part as soon as those calls end.
+                let wait = if spent.saturating_add(want.micros) <= limit {
+                    wait.min(GUESS)
+                } else {
+                    wait
+                };
+                answer.push((span.limit(), Verdict::Wait(wait)));
             }
         }
         answer

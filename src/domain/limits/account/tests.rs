@@ -169,7 +169,8 @@ fn all_windows_are_asked_before_any_is_spent() {
         LimitName::Concurrent,
         LimitName::HourBudget,
     ];
-    assert_eq!((wait, forever, why), (HOUR, false, all.to_vec()));
+    // What is only reserved comes back soon: the tokens take longest.
+    assert_eq!((wait, forever, why), (2000, false, all.to_vec()));
     assert_eq!(object.rows, before);
 }
 
@@ -300,7 +301,7 @@ fn a_clock_that_trembles_at_midnight_opens_no_window_twice() {
     assert!(object.taken(HOUR - 1, "a", dollars(50), money(50)));
     assert!(object.taken(HOUR, "b", dollars(50), money(50)));
     let (wait, ..) = refusal(object.take(HOUR - 1, "c", dollars(1), money(50)));
-    assert_eq!(wait, HOUR + 1);
+    assert_eq!(wait, 1001, "b is only reserved");
     object.restart(HOUR - 1);
     assert!(!object.taken(HOUR - 1, "c", dollars(1), money(50)));
     assert!(!object.taken(HOUR, "c", dollars(1), money(50)));
@@ -433,7 +434,8 @@ fn an_alert_whose_reply_was_lost_is_told_again_with_the_same_id() {
 #[test]
 fn the_first_refusal_for_money_tells_that_the_budget_is_reached() {
     let mut object = Object::default();
-    assert!(object.taken(HOUR / 2, "a", dollars(60), money(100)));
+    assert!(object.taken(HOUR / 2, "a", dollars(85), money(100)));
+    object.settle(HOUR / 2, "a", 0, 85);
     for expected in [vec![What::All], vec![]] {
         let Reply::Refused { alerts, .. } = object.take(HOUR / 2, "b", dollars(50), money(100))
         else {
@@ -441,6 +443,31 @@ fn the_first_refusal_for_money_tells_that_the_budget_is_reached() {
         };
         assert_eq!(whats(&alerts), expected);
     }
+}
+
+#[test]
+fn what_is_only_reserved_refuses_for_a_moment_and_is_not_told_as_spent() {
+    let mut object = Object::default();
+    assert!(object.taken(HOUR / 2, "a", dollars(60), money(100)));
+    let reply = object.take(HOUR / 2, "b", dollars(50), money(100));
+    let Reply::Refused { wait, alerts, .. } = &reply else {
+        panic!()
+    };
+    assert_eq!((*wait, whats(alerts)), (Millis(1000), vec![]));
+    // The same call fits once the other one has ended.
+    let (_, alerts) = object.settle(HOUR / 2 + 1, "a", 0, 40);
+    assert_eq!(alerts, []);
+    assert!(object.taken(HOUR / 2 + 1, "b", dollars(50), money(100)));
+    // What is spent waits for the next window, and all of it is told when it is so.
+    let (_, alerts) = object.settle(HOUR / 2 + 2, "b", 0, 60);
+    assert!(whats(&alerts).contains(&What::All));
+    let (wait, forever, _) = refusal(object.take(HOUR / 2 + 2, "c", dollars(1), money(100)));
+    assert_eq!((wait, forever), (HOUR / 2 - 2, false));
+    // The guess never reaches beyond the window.
+    let mut object = Object::default();
+    assert!(object.taken(HOUR - 10, "a", dollars(60), money(100)));
+    let (wait, _, _) = refusal(object.take(HOUR - 10, "b", dollars(50), money(100)));
+    assert_eq!(wait, 10);
 }
 
 #[test]

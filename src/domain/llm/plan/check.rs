@@ -21,7 +21,7 @@ pub(super) fn check_input(alias: &Alias, bytes: u64, param: &str) -> Result<(), 
 }
 
 /// Parameters that cost more than one bounded answer of the alias's own model, or reach beyond it.
-const COSTLY: [&str; 27] = [
+const COSTLY: [&str; 32] = [
     "n",
     "best_of",
     "store",
@@ -53,7 +53,21 @@ const COSTLY: [&str; 27] = [
     "search_parameters",
     "data_sources",
     "enable_search",
+    // llama.cpp, Hugging Face, Google and Ollama: a ceiling of the output under a name that is not capped.
+    "n_predict",
+    "num_predict",
+    "max_new_tokens",
+    "max_output_tokens",
+    "options",
 ];
+
+/// Is it a parameter that costs more than one bounded answer of the alias's own model, or reaches beyond it?
+#[must_use]
+pub fn is_costly(protocol: Protocol, name: &str, value: &Value) -> bool {
+    // This is how a Responses request names its ceiling, which is capped.
+    let own = name == "max_output_tokens" && protocol == Protocol::Responses;
+    COSTLY.contains(&name) && !own && costly(name, value)
+}
 
 /// Is it more than its harmless value? Clients write `null` for what they leave unsaid.
 fn costly(name: &str, value: &Value) -> bool {
@@ -69,6 +83,9 @@ fn costly(name: &str, value: &Value) -> bool {
         "service_tier" => !matches!(value.as_str(), Some("auto" | "default" | "standard_only")),
         "speed" => value.as_str() != Some("standard"),
         "enable_search" => value.as_bool() != Some(false),
+        "options" => value
+            .as_object()
+            .is_none_or(|options| options.get("num_predict").is_some_and(|n| !n.is_null())),
         _ => value.as_array().is_none_or(|list| !list.is_empty()),
     }
 }
@@ -87,7 +104,7 @@ pub(super) fn check_parameters(alias: &Alias, request: &ChatRequest) -> Result<(
         if request
             .body
             .get(name)
-            .is_some_and(|value| costly(name, value))
+            .is_some_and(|value| is_costly(request.protocol, name, value))
             && !ours
             && !allowed(name)
         {

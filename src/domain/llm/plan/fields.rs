@@ -37,37 +37,30 @@ fn prepend_system_field(body: &mut Map<String, Value>, system: &str) {
 }
 
 /// OpenAI's newer models accept `max_completion_tokens` alone; other servers know `max_tokens` best. A caller's choice
-/// stands elsewhere.
+/// stands elsewhere; of two the lower value is sent under one name, since a provider obeys whichever it likes.
 pub(super) fn cap_openai_output(
     body: &mut Map<String, Value>,
     ceiling: u64,
     provider: &ActiveProvider,
 ) {
     let official = provider.base_url.starts_with("https://api.openai.com/");
-    if official
-        && !body.contains_key("max_completion_tokens")
-        && let Some(value) = body.shift_remove("max_tokens")
-    {
-        body.insert("max_completion_tokens".into(), value);
-    }
-    let given = ["max_completion_tokens", "max_tokens"]
-        .into_iter()
-        .filter(|name| body.get(*name).is_some_and(|value| !value.is_null()))
-        .collect::<Vec<_>>();
-    if given.is_empty() {
-        cap(
-            body,
-            if official {
-                "max_completion_tokens"
-            } else {
-                "max_tokens"
-            },
-            ceiling,
-        );
-    }
-    for name in given {
-        cap(body, name, ceiling);
-    }
+    let given = |body: &Map<String, Value>, name: &str| {
+        body.get(name).filter(|value| !value.is_null()).cloned()
+    };
+    let newer = given(body, "max_completion_tokens");
+    let older = given(body, "max_tokens");
+    let (name, other) = if official || (newer.is_some() && older.is_none()) {
+        ("max_completion_tokens", "max_tokens")
+    } else {
+        ("max_tokens", "max_completion_tokens")
+    };
+    body.shift_remove(other);
+    let number = |value: Option<Value>| value.and_then(|value| value.as_u64());
+    let lower = number(newer).into_iter().chain(number(older)).min();
+    body.insert(
+        name.into(),
+        Value::from(lower.unwrap_or(ceiling).min(ceiling)),
+    );
 }
 
 pub(super) fn cap(body: &mut Map<String, Value>, name: &str, ceiling: u64) {

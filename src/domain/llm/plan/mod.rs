@@ -14,6 +14,7 @@ use crate::domain::settings::config::{Alias, Prefer, ProviderKind, Serves};
 use crate::domain::settings::{ActiveAlias, ActiveProvider, ActiveTarget, Settings};
 
 pub use candidate::{Candidate, Payload};
+pub use check::is_costly;
 use check::{check_input, check_parameters};
 
 /// What is to be done for a chat request.

@@ -223,6 +223,50 @@ fn the_targets_own_ceiling_is_kept_where_it_is_lower() {
 }
 
 #[test]
+fn of_two_ceilings_one_is_sent_with_the_lower_value() {
+    let both =
+        |few: u64, many: u64| with(&json!({"max_completion_tokens": few, "max_tokens": many}));
+    let official = settings(OPENAI, |_| {});
+    let other = settings(OPENAI, |config| {
+        config.providers[0].base_url_var = None;
+        config.providers[0].base_url = Some("https://other.example/v1".into());
+    });
+    for (settings, kept, left_out) in [
+        (&official, "max_completion_tokens", "max_tokens"),
+        (&other, "max_tokens", "max_completion_tokens"),
+    ] {
+        for (few, many, lower) in [(1, 2000, 1), (2000, 1, 1), (5000, 9000, 1024)] {
+            let sent = sent(settings, Protocol::Chat, both(few, many)).unwrap();
+            assert_eq!(sent[kept], lower, "{kept}");
+            assert_eq!(sent.get(left_out), None);
+        }
+    }
+}
+
+#[test]
+fn a_ceiling_under_a_name_that_is_not_capped_needs_the_operators_word() {
+    for (param, value) in [
+        ("n_predict", json!(9000)),
+        ("num_predict", json!(9000)),
+        ("max_new_tokens", json!(9000)),
+        ("max_output_tokens", json!(9000)),
+        ("options", json!({"num_predict": 9000})),
+    ] {
+        let settings = settings(OPENAI, |_| {});
+        let mut body = hi();
+        body[param] = value.clone();
+        let refusal = sent(&settings, Protocol::Chat, body).unwrap_err();
+        assert_eq!(refusal.param.as_deref(), Some(param));
+    }
+    let settings = toward(Protocol::Responses, |_| {});
+    let own = json!({"model": "site", "input": "hi", "max_output_tokens": 9});
+    assert_eq!(
+        sent(&settings, Protocol::Responses, own).unwrap()["max_output_tokens"],
+        9
+    );
+}
+
+#[test]
 fn a_thinking_budget_stays_below_the_lowered_ceiling_or_is_left_out_and_named() {
     let with_ceiling = |ceiling| {
         settings(ANTHROPIC, move |config| {

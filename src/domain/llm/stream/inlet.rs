@@ -51,6 +51,8 @@ pub struct Seen {
     pub media: bool,
     /// The last usage that was told.
     pub usage: Option<Usage>,
+    /// It was told with the finish reason or behind it, so that nothing is missing.
+    pub usage_final: bool,
     /// Bytes of text, thinking and arguments so far, for the estimate where no usage is told.
     pub output_bytes: u64,
     /// Why the model stopped.
@@ -130,6 +132,7 @@ impl Inlet {
             return None;
         }
         seen.events = seen.events.saturating_add(1);
+        seen.judge_usage(&events);
         for event in &events {
             seen.note(event);
             if let Some(collector) = &mut self.collector {
@@ -153,6 +156,7 @@ impl Inlet {
                 Err(Invalid::Shape(_)) => seen.malformed = true,
                 Err(Invalid::Error(failed)) => seen.failed = Some(failed),
             }
+            seen.judge_usage(&events);
             for event in &events {
                 seen.note(event);
                 if let Some(collector) = collector
@@ -187,6 +191,13 @@ impl Inlet {
 }
 
 impl Seen {
+    /// Before the events are noted. In one event the usage may stand before the finish reason.
+    fn judge_usage(&mut self, events: &[Event]) {
+        let has = |what: fn(&Event) -> bool| events.iter().any(what);
+        let finished = self.finish.is_some() || has(|event| matches!(event, Event::Finish { .. }));
+        self.usage_final |= finished && has(|event| matches!(event, Event::Usage(_)));
+    }
+
     fn note(&mut self, event: &Event) {
         self.output |= event.is_output();
         match event {
