@@ -158,6 +158,10 @@ impl Browser {
             .next()
     }
 
+    fn is_signed_in(&self) -> bool {
+        self.cookies.contains_key("__Host-gatehouse-admin")
+    }
+
     fn text(&self) -> &str {
         self.page.as_ref().unwrap().text()
     }
@@ -424,7 +428,7 @@ fn a_wrong_code_or_key_is_refused_in_the_same_words_and_gives_no_session() {
     let (mut browser, owner) = owned();
     assert_eq!(browser.fill("POST /sign-out", &[]), 200);
     browser.must("You are signed out.");
-    assert!(browser.cookies.is_empty());
+    assert!(!browser.is_signed_in());
 
     assert_eq!(browser.get("/admin/keys"), 401);
     let said = |browser: &Browser| {
@@ -446,7 +450,7 @@ fn a_wrong_code_or_key_is_refused_in_the_same_words_and_gives_no_session() {
     );
     let first = said(&browser);
     assert!(
-        browser.cookies.is_empty()
+        !browser.is_signed_in()
             && !browser.has(&owner.key)
             && first.contains("invalid_credentials")
     );
@@ -489,6 +493,7 @@ fn an_enrolment_with_a_wrong_code_is_shown_again_with_what_it_needs() {
     let mut browser = Browser::new(&house());
     browser.get("/admin");
     browser.fill("POST /claim", &[("token", TOKEN), ("name", "Ada")]);
+    assert!(!browser.has(TOKEN), "the enrolment stands for it");
     let key = browser.copied("Operator key");
     assert_eq!(browser.fill("POST /claim", &[("code", "12")]), 400);
     assert_eq!(browser.copied("Operator key"), key);
@@ -703,13 +708,14 @@ fn a_refused_form_keeps_what_was_typed_and_names_the_field() {
             "PUT /budgets",
             &[("scope", "tenant"), ("budget.day_usd:number", "-1")]
         ),
-        400
-    );
-    browser.must("aria-invalid=\"true\"");
-    assert_eq!(
-        browser.fill("PUT /budgets", &[("budget.day_usd:number", "2.5")]),
         200
     );
+    browser.must("Is this what you mean?");
+    assert_eq!(browser.fill("PUT /budgets", &[]), 400);
+    browser.must("aria-invalid=\"true\"");
+    browser.fill("PUT /budgets", &[("budget.day_usd:number", "2.5")]);
+    browser.must("Is this what you mean?");
+    assert_eq!(browser.fill("PUT /budgets", &[]), 200);
     browser.must("$2.5 in each day (UTC)");
     browser.must("spent");
 }
@@ -719,7 +725,7 @@ fn limits_by_class_are_set_shown_and_cleared() {
     let (mut browser, _) = owned();
     browser.get("/admin/limits");
     let fields = [
-        ("scope", "tier/none"),
+        ("scope", "alias/site"),
         ("allowance.requests.1.sustained.requests:number", "40"),
         ("allowance.requests.1.sustained.seconds:number", "3600"),
         ("allowance.tokens.tokens:number", "5000"),
@@ -728,7 +734,7 @@ fn limits_by_class_are_set_shown_and_cleared() {
     assert_eq!(browser.fill("PUT /limits", &fields), 200);
     browser.must("chat: 40 requests in 60 min");
     browser.must("5000 tokens in 24 h");
-    assert_eq!(browser.fill("DELETE /limits?scope=tier%2fnone", &[]), 200);
+    assert_eq!(browser.fill("DELETE /limits?scope=alias%2fsite", &[]), 200);
     assert!(!browser.has("chat: 40 requests in 60 min"));
 }
 
@@ -809,4 +815,131 @@ fn the_log_is_verified_against_a_checkpoint_that_was_kept() {
         browser.text()
     );
     assert!(START < browser.port.clock().now());
+}
+
+#[test]
+fn a_notice_tells_only_what_this_browser_did() {
+    let (mut browser, _) = owned();
+    let says = "The emergency rotation is done";
+    let mut stranger = Browser::new(&browser.port);
+    for browser in [&mut stranger, &mut browser] {
+        browser.get("/admin?notice=KeyringEmergency");
+        assert!(!browser.has(says), "{}", browser.text());
+        assert!(!browser.has("role=\"status\""), "{}", browser.text());
+    }
+    browser.get("/admin/flags");
+    browser.fill(
+        "PUT /flags/{name}",
+        &[("{name}", "beta"), ("value:flag", "true")],
+    );
+    browser.must("The flag is set.");
+    // Of a page that is loaded again as well, with what undoes it; under no other name.
+    browser.get("/admin/flags?notice=FlagSet");
+    browser.must("The flag is set.");
+    browser.must("Undo");
+    browser.get("/admin?notice=KeyringEmergency");
+    assert!(!browser.has(says));
+}
+
+#[test]
+fn a_role_a_disabling_and_a_budget_are_asked_about_first() {
+    let (mut owner, _) = owned();
+    joined(&mut owner, "support");
+    owner.get("/admin/operators");
+    let calls: Vec<String> = owner
+        .text()
+        .split("name=\"call\" value=\"")
+        .skip(1)
+        .map(|part| part.split('"').next().unwrap().to_owned())
+        .collect();
+    let find = |method: &str, end: &str| {
+        let found = calls
+            .iter()
+            .rfind(|call| call.starts_with(method) && call.ends_with(end));
+        found.unwrap_or_else(|| panic!("{calls:?}")).clone()
+    };
+    for (call, fields, done) in [
+        (
+            find("PUT /operators/", "/role"),
+            vec![("role", "owner")],
+            "The operator is changed.",
+        ),
+        (
+            find("PATCH /operators/", ""),
+            Vec::new(),
+            "The operator is changed.",
+        ),
+        (
+            "PUT /budgets".to_owned(),
+            vec![("scope", "global"), ("budget.day_usd:number", "0.5")],
+            "The budget is changed.",
+        ),
+    ] {
+        owner.get(if call.contains("budgets") {
+            "/admin/budgets"
+        } else {
+            "/admin/operators"
+        });
+        assert_eq!(owner.fill(&call, &fields), 200);
+        owner.must("Is this what you mean?");
+        assert!(!owner.has(done), "{call}");
+        assert_eq!(owner.fill(&call, &[]), 200);
+        owner.must(done);
+    }
+}
+
+#[test]
+fn a_lifted_block_and_a_removed_site_key_come_back_by_undo() {
+    let (mut browser, _) = owned();
+    let first = |browser: &Browser, start: &str| {
+        let text = browser.text();
+        let from = text.split("name=\"call\" value=\"").skip(1);
+        let call = from.map(|part| part.split('"').next().unwrap());
+        call.filter(|call| call.starts_with(start))
+            .map(str::to_owned)
+            .next()
+            .unwrap_or_else(|| panic!("no {start} in {text}"))
+    };
+    browser.get("/admin/lists");
+    browser.fill(
+        "POST /blocks",
+        &[("cidr", "203.0.113.0/24"), ("reason", "noise")],
+    );
+    browser.get("/admin/lists");
+    let lift = first(&browser, "DELETE /blocks/");
+    browser.fill(&lift, &[]);
+    browser.must("The block is lifted.");
+    browser.must("No blocks.");
+    // The notice's form is the first of the page.
+    assert_eq!(browser.fill("POST /blocks", &[]), 200);
+    browser.must("203.0.113.0/24");
+
+    browser.get("/admin/site-keys");
+    browser.fill(
+        "POST /site-keys",
+        &[("name", "Shop"), ("origins:list", "https://shop.example")],
+    );
+    browser.get("/admin/site-keys");
+    let remove = first(&browser, "DELETE /site-keys/");
+    browser.fill(&remove, &[]);
+    browser.fill(&remove, &[]);
+    browser.must("The site key is removed.");
+    assert!(!browser.has("DELETE /site-keys/"));
+    let undo = first(&browser, "PUT /site-keys/");
+    assert_eq!(browser.fill(&undo, &[]), 200);
+    browser.must("https://shop.example");
+    browser.must("DELETE /site-keys/");
+}
+
+#[test]
+fn only_an_owner_is_offered_the_networks_of_operators() {
+    let (mut owner, _) = owned();
+    let (mut admin, _) = joined(&mut owner, "admin");
+    for (browser, offered) in [(&mut owner, true), (&mut admin, false)] {
+        assert_eq!(browser.get("/admin/lists"), 200);
+        assert_eq!(browser.has("admin_allow"), offered);
+    }
+    owner.fill("PUT /lists", &[("deny:list", "203.0.113.0/24")]);
+    owner.must("The lists are changed.");
+    owner.must("203.0.113.0/24");
 }

@@ -341,7 +341,11 @@ impl Object {
 
     /// What memory and storage say when asked for everything.
     fn everything(&mut self, now: u64) -> String {
-        let asked = [Command::State, Command::List, Command::Sessions(None)];
+        let asked = [
+            Command::State,
+            Command::List,
+            Command::Sessions(None, Millis(u64::MAX)),
+        ];
         let told = asked.map(|command| self.machine.apply(Millis(now), command).0);
         serde_json::to_string(&told).unwrap()
     }
@@ -642,7 +646,7 @@ impl World {
         let Reply::Sessions(sessions) = self
             .object
             .machine
-            .apply(Millis(self.now), Command::Sessions(None))
+            .apply(Millis(self.now), Command::Sessions(None, Millis(u64::MAX)))
             .0
         else {
             panic!()

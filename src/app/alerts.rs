@@ -36,7 +36,7 @@ pub async fn of_account<P: Port>(port: &P, account: &str, global: bool, alert: &
         },
         reason: alert.reason(),
         level,
-        until: alert.start.plus(day),
+        until: alert.until.unwrap_or_else(|| alert.start.plus(day)),
     };
     raised(port, raise, action).await;
 }
@@ -63,6 +63,11 @@ async fn raised<P: Port>(port: &P, raise: Raise, action: Action) {
         .by(Actor::Rule, &raise.kind)
         .about(&raise.subject.name)
         .detail("reason", &raise.reason);
+    let event = if action == Action::AbuseHold {
+        event.detail("until", &raise.until.rfc3339())
+    } else {
+        event
+    };
     let reply = ask::<Rules>(port, Object::Directory, HOUSE, Command::Raise(raise)).await;
     if let Ok(Reply::Raised(_, true)) = reply {
         audit::record(port, event).await;

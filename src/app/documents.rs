@@ -444,7 +444,7 @@ fn invalid(param: &str, detail: &str) -> Refusal {
 
 // === the objects ===
 
-async fn ask_owner(
+pub(super) async fn ask_owner(
     port: &impl Port,
     owner: &str,
     command: &owner::Command,

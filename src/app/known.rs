@@ -21,6 +21,8 @@ pub struct Known {
     rules: Option<(Millis, Rc<Snapshot>)>,
     /// The unlocked keyring.
     pub ring: Option<Rc<Opened>>,
+    /// A newer keyring, by its revision, that could not be opened: until then `ring` goes on.
+    pub ring_kept: Option<(u64, Millis)>,
     keys: BTreeMap<String, (Millis, String, Rc<View>)>,
     /// Leases, denials, and how many calls wait for each object.
     pub accounts: Isolate,

@@ -10,6 +10,7 @@ use super::port::Port;
 use super::reply::Reply;
 use super::request::Head;
 use super::rules::change;
+use super::stored;
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::audit::entry::{Action, Actor};
@@ -84,7 +85,7 @@ pub async fn export<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<R
         "me": described(port, caller),
         "usage": accounts::look(port, account).await?,
         "documents": documents::exported(port, caller).await?,
-        "not_listed": "Stored answers are found by their id alone, and expire by themselves.",
+        "not_listed": "Stored answers are read by their ids; an erasure deletes them.",
     });
     Ok(Reply::json(200, told.to_string())
         .header(
@@ -94,7 +95,8 @@ pub async fn export<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<R
         .headers(limits))
 }
 
-/// Erases what is kept of a visitor: documents, personal fields of the audit log, sessions, cookies.
+/// Erases what is kept of a visitor: documents, stored answers, personal fields of the audit log, sessions, cookies. What
+/// was used stays as numbers under an id that names nobody any more.
 ///
 /// # Errors
 /// Those of the limits; `session_required`; `forbidden` for a key, whose record belongs to its operator;
@@ -125,18 +127,24 @@ pub async fn erase<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Re
         .headers(limits))
 }
 
-/// Erases a visitor. The sessions end when the rest is gone, since whoever is not known any more cannot ask again after
-/// a failure; what was uploaded meanwhile goes after them.
+/// Erases a visitor. Of the steps that can fail the end of the sessions is the last, since whoever is not known any more
+/// cannot ask again: then the rest is gone. What was begun meanwhile is looked for once more after that.
 ///
 /// # Errors
 /// `storage_unavailable`, `audit_unavailable`: it can be repeated.
 pub async fn forget<P: Port>(port: &P, id: &str, event: Event) -> Result<usize, Refusal> {
     let documents = documents::forget(port, id).await?;
+    stored::forget(port, id).await?;
     audit::erased(port, id, event).await?;
+    // The log may have taken long.
+    let late = documents::forget(port, id).await?;
+    stored::forget(port, id).await?;
     let until = port.now().plus(VISITOR_TTL);
     change(port, Change::Revoke(id.to_owned(), Some(until)), None, None).await?;
-    let late = documents::forget(port, id).await?;
-    Ok(documents.saturating_add(late))
+    // Of what was begun in this very moment a document expires, as does an answer.
+    let last = documents::forget(port, id).await.unwrap_or(0);
+    let _ = stored::forget(port, id).await;
+    Ok(documents.saturating_add(late).saturating_add(last))
 }
 
 /// A page of another site reads and erases nothing by a visitor's cookies.

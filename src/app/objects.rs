@@ -385,7 +385,7 @@ impl Told for crate::domain::limits::account::Reply {
 impl Told for crate::domain::identity::key_record::Reply {
     fn refused(&self) -> Option<&str> {
         match self {
-            Self::Exists | Self::Conflict | Self::Invalid => Some("conflict"),
+            Self::Exists | Self::Conflict | Self::Invalid | Self::Full => Some("conflict"),
             _ => None,
         }
     }

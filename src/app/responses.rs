@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::body::json_body;
 use super::chat::answer_chat;
-use super::gate::Caller;
+use super::gate::{Caller, may_store};
 use super::port::{ByteSource, Port};
 use super::reply::Reply;
 use super::request::Head;
@@ -12,6 +12,7 @@ use super::standing;
 use super::stored;
 use crate::base::errors::{Code, Refusal};
 use crate::base::json;
+use crate::domain::identity::key_record::Stores;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::request::{chat_request, invalid};
 use crate::domain::llm::stream::log::Status;
@@ -19,7 +20,8 @@ use crate::domain::llm::stream::log::Status;
 /// Answers a Responses call. An earlier response is laid out in front of the input, so that every provider can carry it.
 ///
 /// # Errors
-/// As for a chat call; `response_not_found` for an earlier response that is not there.
+/// As for a chat call; `response_not_found` for an earlier response that is not there; `forbidden` for a key whose scopes
+/// do not reach what is stored.
 pub async fn create<P: Port, B: ByteSource>(
     port: &P,
     caller: &Caller,
@@ -28,6 +30,7 @@ pub async fn create<P: Port, B: ByteSource>(
 ) -> Result<Reply<P>, Refusal> {
     let mut fields = json_body(port, head, body).await?;
     check_background(port, &fields)?;
+    check_stores(caller, &mut fields)?;
     let mut from = None;
     if let Some(previous) = fields
         .shift_remove("previous_response_id")
@@ -39,6 +42,7 @@ pub async fn create<P: Port, B: ByteSource>(
                 "must be the id of a response",
             ));
         };
+        may_store(caller, Stores::Read).map_err(|refusal| refusal.param("previous_response_id"))?;
         let earlier = earlier(port, caller, id).await?;
         from = Some(id.to_owned());
         let own = items(fields.shift_remove("input"));
@@ -65,6 +69,25 @@ fn check_background(port: &impl Port, fields: &Map<String, Value>) -> Result<(),
             "store",
             "must not be false together with `background`: an answer in the background is read from the store",
         ));
+    }
+    Ok(())
+}
+
+/// A key that may not write what is stored has its responses not stored, as if it had said so.
+fn check_stores(caller: &Caller, fields: &mut Map<String, Value>) -> Result<(), Refusal> {
+    let Err(refusal) = may_store(caller, Stores::Write) else {
+        return Ok(());
+    };
+    match fields.get("store") {
+        None | Some(Value::Null) => {
+            fields.insert("store".into(), Value::Bool(false));
+        }
+        Some(Value::Bool(false)) => {}
+        Some(_) => return Err(refusal.param("store")),
+    }
+    // An answer in the background is read from the store.
+    if fields.get("background").and_then(Value::as_bool) == Some(true) {
+        return Err(refusal.param("background"));
     }
     Ok(())
 }

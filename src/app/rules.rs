@@ -34,6 +34,15 @@ pub async fn rules(port: &impl Port) -> Result<Rc<Snapshot>, Refusal> {
     Ok(rules)
 }
 
+/// The rules as they stand now, for a decision that outlives the second in which remembered ones may be old.
+///
+/// # Errors
+/// As for [`rules`].
+pub async fn newest(port: &impl Port) -> Result<Rc<Snapshot>, Refusal> {
+    port.known(|known| known.forget_rules());
+    rules(port).await
+}
+
 /// Changes the rules.
 ///
 /// # Errors

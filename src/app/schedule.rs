@@ -1,6 +1,6 @@
 //! What the cron does for a tenant: documents that are due, key rotation, events that wait, the audit log.
 
-use super::admin::keys::KEYS;
+use super::admin::keys::{self, KEYS};
 use super::alerts;
 use super::audit::{self, checkpoint, flush, mirror, with_log};
 use super::documents;
@@ -44,6 +44,9 @@ pub async fn run<P: Port>(port: &P) -> Vec<String> {
         if let Err(refusal) = audit::drain_of(port, class, name).await {
             note(name, &refusal);
         }
+    }
+    if let Err(refusal) = keys::deliver_waiting(port).await {
+        note("events of keys", &refusal);
     }
     if let Err(refusal) = tend_log(port).await {
         note("audit log", &refusal);

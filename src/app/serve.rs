@@ -134,7 +134,8 @@ const fn stores_of(route: &Route) -> Stores {
         | Route::FileGet(_)
         | Route::FileContent(_)
         | Route::AnswerGet(..)
-        | Route::InputItems(_) => Stores::Read,
+        | Route::InputItems(_)
+        | Route::MeExport => Stores::Read,
         Route::FilesCreate
         | Route::FileDelete(_)
         | Route::AnswerCancel(..)

@@ -5,17 +5,19 @@
 
 use serde_json::{Map, Value, json};
 
+use super::audit::{Event, drain_of};
 use super::body::json_body;
 use super::gate::{self, Caller, admit, once, trusting};
 use super::keyring::keyring;
 use super::outward;
-use super::port::{ByteSource, Port};
+use super::port::{ByteSource, Class, Port};
 use super::reply::Reply;
 use super::request::Head;
-use super::rules::{change, rules};
+use super::rules::{HOUSE, change, newest, rules};
 use crate::base::errors::{Code, Refusal};
 use crate::base::ids::prefixed;
 use crate::base::time::Millis;
+use crate::domain::audit::entry::{Action, Actor};
 use crate::domain::identity::token::{self, Claims, Kind};
 use crate::domain::identity::{
     Principal, SessionClaims, new_visitor, proof, same_site, set_cookie, turnstile, visitor_cookie,
@@ -77,7 +79,7 @@ pub async fn terms<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Re
 /// | 3 | site key and origin fit together | 403 |
 /// | 4 | the proof, used once | 403 |
 /// | 5 | who: the visitor that the cookies or the present session name, or a new one | – |
-/// | 6 | token, and on the own origin cookies | 503 |
+/// | 6 | what named the visitor and the site key stand still; token, and on the own origin cookies | 401, 403, 503 |
 ///
 /// # Errors
 /// As the table says.
@@ -125,19 +127,24 @@ pub async fn create<P: Port, B: ByteSource>(
             _ => return Err(Refusal::new(Code::Internal)),
         },
     };
-    let tier = standing
-        .and_then(|session| session.tier.clone())
-        .or_else(|| site.and_then(|site| site.tier));
-    // 6: a session stays with its origin, and a cookie is for our own.
+    // 6: a session stays with its origin and its site key, and a cookie is for our own.
     let bound = standing.and_then(|session| session.origin.clone());
-    let origin = bound.unwrap_or_else(|| origin_of(head).to_owned());
-    let keeps_cookies = own_page(head) && origin == head.own_origin;
-    let made = make(port, head, &visitor, &origin, tier).await?;
+    let site_key = standing
+        .and_then(|session| session.site_key.clone())
+        .or_else(|| site.map(|site| site.id));
+    let wanted = Wanted {
+        visitor: &visitor,
+        origin: bound.unwrap_or_else(|| origin_of(head).to_owned()),
+        site_key,
+        began: standing.map(|session| session.began),
+    };
+    let keeps_cookies = own_page(head) && wanted.origin == head.own_origin;
+    let made = make(port, head, caller, wanted).await?;
     let mut told = json!({
         "object": "session",
         "visitor": visitor,
         "expires_at": made.claims.expires.rfc3339(),
-        "expires_in": port.settings().config.session.ttl_seconds,
+        "expires_in": made.claims.expires.since(made.claims.issued).secs(),
     });
     let mut reply = Reply::json(200, "");
     if keeps_cookies {
@@ -165,23 +172,36 @@ pub async fn end<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Repl
     }
     let limits = admit(port, caller, None, LimitClass::Read).await?;
     let Principal::Visitor {
+        id,
         session: Some(session),
         ..
     } = &caller.principal
     else {
         return Err(Refusal::new(Code::SessionRequired));
     };
+    // The event waits beside the change: the session ends whether or not the log can be reached.
+    let event = Event::new(port, Action::SessionRevoke)
+        .by(Actor::Visitor, id)
+        .target("session")
+        .request(&caller.request_id);
     change(
         port,
         Change::Revoke(session.id.clone(), Some(session.expires)),
         None,
-        None,
+        Some(event.outbox()),
     )
     .await?;
     let gone = set_cookie(Kind::Session, "", Millis::ZERO, head.https());
-    Ok(Reply::status(204)
+    let mut reply = Reply::status(204)
         .header("set-cookie", gone)
-        .headers(limits))
+        .headers(limits);
+    let (port, outcome) = (port.clone(), reply.outcome.clone());
+    reply.after = Some(Box::pin(async move {
+        // What is not recorded now is by the next change or the cron.
+        let _ = drain_of(&port, Class::Directory, HOUSE).await;
+        outcome
+    }));
+    Ok(reply)
 }
 
 /// A session cookie that is in the last third of its life is followed by a new one.
@@ -196,17 +216,38 @@ pub async fn renewed<P: Port>(port: &P, caller: &Caller, head: &Head, reply: Rep
     };
     let by_cookie = head.authorization.is_none() && head.api_key.is_none();
     let ends_here = reply.headers.iter().any(|(name, _)| *name == "set-cookie");
-    if !by_cookie || ends_here || !own_page(head) || !gate::wants_renewal(session, port.now()) {
+    let longest = session.began.plus(max_age(port));
+    if !by_cookie
+        || ends_here
+        || !own_page(head)
+        || !gate::wants_renewal(session, port.now())
+        || session.expires >= longest
+    {
         return reply;
     }
-    match make(port, head, id, &head.own_origin, session.tier.clone()).await {
+    let wanted = Wanted {
+        visitor: id,
+        origin: head.own_origin.clone(),
+        site_key: session.site_key.clone(),
+        began: Some(session.began),
+    };
+    match make(port, head, caller, wanted).await {
         Ok(made) => made
             .cookies
             .into_iter()
             .fold(reply, |reply, cookie| reply.header("set-cookie", cookie)),
-        // The session goes on for a while, and the next request tries again.
+        // The session goes on for a while, if it was not ended meanwhile, and the next request tries again.
         Err(_) => reply,
     }
+}
+
+/// The session that is to be made.
+struct Wanted<'a> {
+    visitor: &'a str,
+    origin: String,
+    site_key: Option<String>,
+    /// When the first of a row of renewals was made; none for a new one.
+    began: Option<Millis>,
 }
 
 struct Made {
@@ -215,25 +256,57 @@ struct Made {
     cookies: Vec<String>,
 }
 
+fn max_age(port: &impl Port) -> Millis {
+    Millis::from_secs(port.settings().config.session.max_age_seconds)
+}
+
+/// Makes a token. A request may have taken long: what its caller came with may have been ended since, by somebody whom
+/// the new token would escape.
 async fn make<P: Port>(
     port: &P,
     head: &Head,
-    visitor: &str,
-    origin: &str,
-    tier: Option<String>,
+    caller: &Caller,
+    wanted: Wanted<'_>,
 ) -> Result<Made, Refusal> {
     let ring = keyring(port).await?;
+    let rules = match &caller.principal {
+        Principal::Visitor { .. } => newest(port).await?,
+        _ => rules(port).await?,
+    };
+    let ended = |cause: &str| Refusal::new(Code::InvalidCredentials).cause(cause);
+    if rules.has_ended(&caller.principal) {
+        return Err(ended("session: ended while it was asked for"));
+    }
+    let site = match &wanted.site_key {
+        None => None,
+        Some(id) => Some(
+            rules
+                .site_keys
+                .get(id)
+                .filter(|site| site.serves(&wanted.origin))
+                .ok_or_else(|| Refusal::new(Code::OriginNotAllowed))?,
+        ),
+    };
+    let visitor = wanted.visitor;
     let now = Millis::from_secs(port.now().secs());
+    let began = wanted.began.unwrap_or(now);
     let ttl = Millis::from_secs(port.settings().config.session.ttl_seconds);
+    let expires = now.plus(ttl).min(began.plus(max_age(port)));
+    if expires <= now {
+        return Err(ended("session: renewed for too long"));
+    }
+    let ttl = expires.since(now);
     let claims = Claims {
         subject: visitor.to_owned(),
         tenant: port.tenant().to_owned(),
         issuer: head.own_origin.clone(),
         id: prefixed("ses", &port.random()),
         issued: now,
-        expires: now.plus(ttl),
-        origin: Some(origin.to_owned()),
-        tier,
+        expires,
+        origin: Some(wanted.origin.clone()),
+        tier: site.and_then(|site| site.tier.clone()),
+        site_key: wanted.site_key.clone(),
+        began: Some(began),
     };
     let no_key = || Refusal::new(Code::KeyringUnavailable).cause("no key signs sessions");
     trusting(port, &ring, head, |trust| {
@@ -252,6 +325,8 @@ async fn make<P: Port>(
                 expires: claims.expires,
                 origin: claims.origin.clone(),
                 tier: claims.tier.clone(),
+                site_key: claims.site_key.clone(),
+                began,
             },
         })
     })

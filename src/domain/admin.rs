@@ -73,7 +73,7 @@ endpoints! {
     DELETE "/keys/{id}"                 KeyRevoke        (KeysWrite)        "Revoke an API key";
     GET    "/site-keys"                 SiteKeys         (SiteKeysRead)     "List publishable site keys";
     POST   "/site-keys"                 SiteKeyCreate    (SiteKeysWrite)    "Create a publishable key bound to origins";
-    PUT    "/site-keys/{id}"            SiteKeyChange    (SiteKeysWrite)    "Change a site key";
+    PUT    "/site-keys/{id}"            SiteKeyChange    (SiteKeysWrite)    "Change a site key, or make a removed one again";
     DELETE "/site-keys/{id}"            SiteKeyRemove    (SiteKeysWrite)    "Remove a site key";
     GET    "/visitors/{id}"             Visitor          (VisitorsRead)     "What is known of a visitor";
     POST   "/visitors/{id}/revoke"      VisitorRevoke    (VisitorsWrite)    "End every session of a visitor";
@@ -82,7 +82,7 @@ endpoints! {
     PUT    "/limits"                    LimitSet         (LimitsWrite)      "Override what a scope may use";
     DELETE "/limits"                    LimitClear       (LimitsWrite)      "Go back to what is configured for a scope";
     GET    "/lists"                     Lists            (ListsRead)        "Allow and deny lists, and blocks";
-    PUT    "/lists"                     ListsSet         (ListsWrite)       "Replace the operators' lists";
+    PUT    "/lists"                     ListsSet         (ListsWrite)       "Change the operators' lists";
     POST   "/blocks"                    BlockAdd         (ListsWrite)       "Block a network, a visitor or a key for a time";
     DELETE "/blocks/{id}"               BlockRemove      (ListsWrite)       "Lift a block";
     GET    "/budgets"                   Budgets          (BudgetsRead)      "Budgets and what is spent and reserved of them";

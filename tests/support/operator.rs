@@ -14,10 +14,26 @@ use super::{FakeBody, Received};
 /// What a test's house has as `ADMIN_TOKEN`.
 pub const ADMIN_TOKEN: &str = "canary-admin-token-5d1c77e0";
 
+/// Where operators are.
+pub const ADDRESS: &str = "198.51.100.7";
+
 /// One request of the operators' API.
 pub fn request(
     port: &FakePort,
     host: &str,
+    token: Option<&str>,
+    method: &str,
+    path: &str,
+    body: &Value,
+) -> Received {
+    request_from(port, host, ADDRESS, token, method, path, body)
+}
+
+/// The same from an address.
+pub fn request_from(
+    port: &FakePort,
+    host: &str,
+    address: &str,
     token: Option<&str>,
     method: &str,
     path: &str,
@@ -35,7 +51,7 @@ pub fn request(
         path: ["/api/admin", path].concat(),
         query: query.into(),
         own_origin: host.into(),
-        address: Some("198.51.100.7".into()),
+        address: Some(address.into()),
         authorization: token.map(|token| ["Bearer ", token].concat()),
         content_type: (!bodiless).then(|| "application/json".into()),
         content_length: Some(bytes.len() as u64),

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::sign_in::{env, hash_of_new};
 use super::{Context, Told};
 use crate::app::accounts;
+use crate::app::audit::{drain_of, short};
 use crate::app::keyring::keyring;
 use crate::app::objects::{ask, told};
 use crate::app::port::{Class, Port, storage_refusal};
@@ -15,8 +16,8 @@ use crate::base::time::Millis;
 use crate::domain::audit::entry::Action as Deed;
 use crate::domain::identity::api_key::{self, Kind, is_id};
 use crate::domain::identity::key_record::{
-    Command, Entry, IndexCommand, IndexReply, KeyIndex, KeyRecord, KeySettings, Names, NewRecord,
-    PublicKey, Reply, Scopes, Stores, View,
+    Command, Entry, IndexCommand, IndexReply, KeyIndex, KeyRecord, KeySettings, MAX_PREVIOUS,
+    Names, NewRecord, PublicKey, Reply, Scopes, Stores, View,
 };
 use crate::domain::llm::request::{invalid, missing};
 use crate::domain::settings::config::Allowance;
@@ -27,6 +28,8 @@ pub const KEYS: &str = "keys";
 const PAGE: usize = 100;
 /// How long the old secret of a rotated key stays good, unless said otherwise: 24 h × 3600 s.
 const OVERLAP_SECONDS: u64 = 86_400;
+/// How long a change that was announced to the list may take to arrive: 10 min × 60 s, far longer than a request runs.
+const IN_FLIGHT: Millis = Millis::from_secs(600);
 
 /// The object of a key.
 #[must_use]
@@ -94,21 +97,27 @@ pub async fn create<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         settings,
     };
     // Listed before it works: a key that nobody can find cannot be revoked.
-    let listed = IndexCommand::Put(Entry {
+    let listed = Entry {
         id: key.id.clone(),
         name: record.settings.name.clone(),
         created: cx.port.now(),
         created_by: cx.operator().to_owned(),
         revoked: None,
-    });
-    match index(cx, listed).await? {
+        waits: None,
+    };
+    match put(cx, listed).await? {
         IndexReply::Noted => {}
         _ => {
             return Err(Refusal::new(Code::Conflict)
                 .detail("There are as many keys as there may be; revoked ones can be forgotten."));
         }
     }
-    let event = cx.event(Deed::KeyCreate).target("key").about(&key.id);
+    let plain = Value::Object(plain(&record.settings));
+    let event = cx
+        .event(Deed::KeyCreate)
+        .target("key")
+        .about(&key.id)
+        .detail("new", &short(&plain));
     let view = changed(cx, &key.id, Command::Create(Box::new(record)), event).await?;
     let mut told = shown(&view);
     if let Some(fields) = told.as_object_mut() {
@@ -154,13 +163,15 @@ pub async fn change<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
             })?,
     };
     let settings = settings(cx, Some(&view.settings))?;
-    let mut entry = Entry {
-        id: view.id.clone(),
-        name: settings.name.clone(),
-        created: view.created,
-        created_by: view.created_by.clone(),
-        revoked: view.revoked,
-    };
+    let (mut old, mut new) = (plain(&view.settings), plain(&settings));
+    old.retain(|name, value| {
+        let same = new.get(name) == Some(value);
+        if same {
+            new.remove(name);
+        }
+        !same
+    });
+    put(cx, entry_of(&view)).await?;
     let command = Command::Change {
         version: expected,
         settings: Box::new(settings),
@@ -169,10 +180,11 @@ pub async fn change<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         .event(Deed::KeyChange)
         .target("key")
         .about(&view.id)
-        .detail("fields", &names_of(&cx.fields));
+        .detail("fields", &names_of(&cx.fields))
+        .detail("old", &short(&Value::Object(old)))
+        .detail("new", &short(&Value::Object(new)));
     let view = changed(cx, &view.id, command, event).await?;
-    entry.name.clone_from(&view.settings.name);
-    index(cx, IndexCommand::Put(entry)).await?;
+    put(cx, entry_of(&view)).await?;
     Ok(Told::Json(shown(&view)))
 }
 
@@ -194,6 +206,7 @@ pub async fn rotate<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
                 )
             })?,
     };
+    put(cx, entry_of(&view)).await?;
     let ring = keyring(cx.port).await?;
     let environment = env(cx.port.settings().environment);
     let key = api_key::make_for(Kind::Api, environment, &view.id, &cx.port.random());
@@ -220,17 +233,41 @@ pub async fn rotate<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 /// `not_found`
 pub async fn revoke<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let view = look(cx, &cx.id).await?;
+    put(cx, entry_of(&view)).await?;
     let event = cx.event(Deed::KeyRevoke).target("key").about(&view.id);
     let view = changed(cx, &view.id, Command::Revoke, event).await?;
-    let entry = Entry {
-        id: view.id.clone(),
-        name: view.settings.name.clone(),
-        created: view.created,
-        created_by: view.created_by.clone(),
-        revoked: view.revoked,
-    };
-    index(cx, IndexCommand::Put(entry)).await?;
+    put(cx, entry_of(&view)).await?;
     Ok(Told::Json(shown(&view)))
+}
+
+/// Brings the events that wait in keys' objects to the log: for the cron. A key stays on its list as long as a change
+/// may be on its way.
+///
+/// # Errors
+/// The list could not be read; an object or the log did not answer.
+pub async fn deliver_waiting<P: Port>(port: &P) -> Result<(), Refusal> {
+    let waiting = IndexCommand::Waiting(PAGE);
+    let waiting = ask::<KeyIndex>(port, Class::Directory, KEYS, waiting)
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
+    let IndexReply::Waiting(waiting) = waiting else {
+        return Err(Refusal::new(Code::StorageUnavailable));
+    };
+    let mut settled = Vec::new();
+    let mut failed = None;
+    for (id, since) in waiting {
+        match drain_of(port, Class::Ledger, &object_of(&id)).await {
+            Ok(_) if port.now().since(since) >= IN_FLIGHT => settled.push((id, since)),
+            Ok(_) => {}
+            Err(refusal) => failed = Some(refusal),
+        }
+    }
+    if !settled.is_empty() {
+        ask::<KeyIndex>(port, Class::Directory, KEYS, IndexCommand::Settled(settled))
+            .await
+            .map_err(|fault| storage_refusal(&fault))?;
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// The record of a key.
@@ -250,8 +287,22 @@ pub async fn look<P: Port>(cx: &Context<'_, P>, id: &str) -> Result<View, Refusa
     }
 }
 
-async fn index<P: Port>(cx: &Context<'_, P>, command: IndexCommand) -> Result<IndexReply, Refusal> {
-    ask::<KeyIndex>(cx.port, Class::Directory, KEYS, command)
+/// A key as the list has it.
+fn entry_of(view: &View) -> Entry {
+    Entry {
+        id: view.id.clone(),
+        name: view.settings.name.clone(),
+        created: view.created,
+        created_by: view.created_by.clone(),
+        revoked: view.revoked,
+        waits: None,
+    }
+}
+
+/// Puts a key on the list: before it is changed, so that the cron knows in whose object an event may wait that could
+/// not be delivered, and after it, for what the list shows.
+async fn put<P: Port>(cx: &Context<'_, P>, entry: Entry) -> Result<IndexReply, Refusal> {
+    ask::<KeyIndex>(cx.port, Class::Directory, KEYS, IndexCommand::Put(entry))
         .await
         .map_err(|fault| storage_refusal(&fault))
 }
@@ -272,6 +323,9 @@ async fn changed<P: Port>(
         Reply::Known(view) => Ok(*view),
         Reply::Invalid => Err(Refusal::new(Code::InvalidParameter)),
         Reply::Unknown => Err(Refusal::new(Code::NotFound)),
+        Reply::Full => Err(Refusal::new(Code::Conflict).detail(format!(
+            "{MAX_PREVIOUS} earlier secrets of this key are good still. Wait until one is over, or rotate with overlap_seconds 0, which ends all of them at once."
+        ))),
         _ => Err(Refusal::new(Code::Conflict)
             .detail("The key was changed or revoked meanwhile; read it again.")),
     }
@@ -433,6 +487,23 @@ fn read<T: serde::de::DeserializeOwned>(
             .map_err(|error| invalid(name, &["cannot be read: ", &error.to_string()].concat()))?;
     }
     Ok(())
+}
+
+/// What the record may tell of settings. Names and tags may be personal and stay out.
+fn plain(settings: &KeySettings) -> Map<String, Value> {
+    let kids = settings.public_keys.iter().map(|key| key.kid.as_str());
+    let told = json!({
+        "scopes": settings.scopes,
+        "tier": settings.tier,
+        "allowance": settings.allowance,
+        "expires_at": settings.expires.map(Millis::rfc3339),
+        "public_keys": kids.collect::<Vec<_>>(),
+        "must_sign": settings.must_sign,
+    });
+    match told {
+        Value::Object(told) => told,
+        _ => Map::new(),
+    }
 }
 
 /// Names of fields, for the record: never their values.

@@ -19,6 +19,8 @@ use crate::domain::llm::request::{invalid, missing};
 
 /// Entries of one page.
 const PAGE: usize = 100;
+/// 24 h × 3600 s.
+const DAY: Millis = Millis::from_secs(86_400);
 
 /// Entries, newest first: `?before=`, `?since=`, `?until=`, `?action=`, `?actor=`, `?outcome=`, `?target=`, `?subject=`.
 ///
@@ -255,17 +257,16 @@ pub async fn tile<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 fn filter<P: Port>(cx: &Context<'_, P>) -> Result<Filter, Refusal> {
     let text = |name: &str| cx.head.query_value(name).filter(|text| !text.is_empty());
     let time = |name: &'static str| match text(name) {
-        None => Ok(None),
+        None => Ok::<_, Refusal>(None),
         Some(text) => {
-            // A day is its first moment.
-            let whole = if text.len() == 10 {
-                text + "T00:00:00Z"
-            } else {
-                text
-            };
-            Millis::from_rfc3339(&whole).map(Some).ok_or_else(|| {
+            let is_day = text.len() == 10;
+            let whole = if is_day { text + "T00:00:00Z" } else { text };
+            let at = Millis::from_rfc3339(&whole).ok_or_else(|| {
                 invalid(name, "must be a day or a time such as 2026-11-21T05:00:00Z")
-            })
+            })?;
+            // A day begins with its first moment; until a day is with all of it.
+            let whole_day = is_day && name == "until";
+            Ok(Some(if whole_day { at.plus(DAY) } else { at }))
         }
     };
     Ok(Filter {

@@ -12,11 +12,13 @@ pub mod review;
 pub mod rules;
 pub mod sign_in;
 
+use std::rc::Rc;
+
 use serde_json::{Map, Value};
 
 use super::audit::{self, Event};
 use super::body::json_body;
-use super::gate::{self, Caller, admit};
+use super::gate::{self, Caller};
 use super::objects::{ask, told, why_code};
 use super::port::{ByteSource, Class, Port};
 use super::reply::Reply;
@@ -31,7 +33,8 @@ use crate::domain::audit::entry::{Action as Deed, Actor};
 use crate::domain::identity::operators::{Command, Operators, Reply as OperatorsReply, Standing};
 use crate::domain::identity::roles::Action;
 use crate::domain::identity::same_site;
-use crate::domain::limits::Source;
+use crate::domain::limits::rules::Snapshot;
+use crate::domain::limits::{Access as Lists, Source};
 use crate::domain::llm::request::invalid;
 use crate::domain::settings::config::LimitClass;
 
@@ -87,11 +90,14 @@ pub enum Told {
 /// | # | step | refusal |
 /// |---|---|---|
 /// | 1 | method and path → endpoint | 404, 405 |
-/// | 2 | lists, the networks that operators come from, rate | 403, 429 |
-/// | 3 | a page of another site changes nothing | 403 |
-/// | 4 | session, role, fresh second factor | 401, 403 |
-/// | 5 | body | 400, 413 |
-/// | 6 | the endpoint | any |
+/// | 2 | lists, the networks that operators come from | 403 |
+/// | 3 | rate: of the session where there is one, else of the network | 429 |
+/// | 4 | a page of another site changes nothing | 403 |
+/// | 5 | session: without one nothing is read | 401 |
+/// | 6 | body | 400, 413 |
+/// | 7 | session as it is after the body came, role, fresh second factor; a house that nobody can claim | 401, 403, 503 |
+/// | 8 | names of the body's fields | 400 |
+/// | 9 | the endpoint | any |
 ///
 /// # Errors
 /// As the table says.
@@ -106,14 +112,6 @@ pub async fn api<P: Port, B: ByteSource>(
     let Found { endpoint, id } = find(&head.method, path)?;
     // 2
     let caller = arrived(port, head, request_id).await?;
-    let limits = admit(port, &caller, None, LimitClass::Read).await?;
-    // 3
-    same_site(
-        head.origin.as_deref(),
-        head.fetch_site.as_deref(),
-        &head.own_origin,
-    )?;
-    // 4
     let mut context = Context {
         port,
         head,
@@ -123,21 +121,40 @@ pub async fn api<P: Port, B: ByteSource>(
         id,
         fields: Map::new(),
     };
-    context.enter(endpoint).await?;
+    // 3
+    let open = endpoint.access == Access::Open;
+    let signed = if open { Ok(()) } else { context.sign().await };
+    let limits = context.admit().await?;
+    // 4
+    same_site(
+        head.origin.as_deref(),
+        head.fetch_site.as_deref(),
+        &head.own_origin,
+    )?;
     // 5
+    if let Err(refusal) = signed {
+        sign_in::set_up(&context).await?;
+        return Err(refusal);
+    }
+    // 6
     let bodiless = matches!(endpoint.method, "GET" | "DELETE") || head.content_length == Some(0);
     if !bodiless {
         context.fields = json_body(port, head, body).await?;
-        let known = endpoint.call.fields();
-        if let Some(name) = context
-            .fields
-            .keys()
-            .find(|name| !known.contains(&name.as_str()))
-        {
-            return Err(invalid(name, "is not known here"));
-        }
+        // Whoever sends it slowly may be no operator any more.
+        context.standing = None;
     }
-    // 6
+    // 7
+    context.enter(endpoint).await?;
+    // 8
+    let known = endpoint.call.fields();
+    if let Some(name) = context
+        .fields
+        .keys()
+        .find(|name| !known.contains(&name.as_str()))
+    {
+        return Err(invalid(name, "is not known here"));
+    }
+    // 9
     let told = dispatch(&context, endpoint.call).await?;
     Ok(context.reply(told).headers(limits))
 }
@@ -147,11 +164,19 @@ pub async fn api<P: Port, B: ByteSource>(
 /// # Errors
 /// `setup_required` without a `MASTER_KEY`; `address_denied`.
 pub async fn arrived<P: Port>(port: &P, head: &Head, request_id: &str) -> Result<Caller, Refusal> {
-    let caller = gate::stranger(port, head, request_id).await?;
+    let mut rules = super::rules::rules(port).await?;
+    if port.settings().admin_allow_reset {
+        // The way back for whom operators' lists keep out.
+        rules = Rc::new(Snapshot {
+            lists: Lists::default(),
+            admin_allow: None,
+            ..(*rules).clone()
+        });
+    }
+    let caller = gate::stranger_by(port, head, request_id, &rules)?;
     if port.settings().master.is_none() {
         return Err(Refusal::new(Code::SetupRequired).detail("MASTER_KEY is not set."));
     }
-    let rules = super::rules::rules(port).await?;
     let source = Source::parse(head.address.as_deref());
     if !rules.admin_allows(&source, &port.settings().config.admin.allow) {
         return Err(Refusal::new(Code::AddressDenied));
@@ -163,15 +188,35 @@ impl<P: Port> Context<'_, P> {
     /// Finds out who is signed in, and whether the endpoint is open to them.
     ///
     /// # Errors
-    /// `invalid_credentials` without a session, `forbidden`, `second_factor_required`.
+    /// `setup_required` while nobody can become the owner; `invalid_credentials` without a session, `forbidden`,
+    /// `second_factor_required`.
     pub async fn enter(&mut self, endpoint: &Endpoint) -> Result<(), Refusal> {
         if endpoint.access == Access::Open {
-            return Ok(());
+            return match endpoint.call {
+                Call::State => Ok(()),
+                _ => sign_in::set_up(self).await,
+            };
         }
-        self.sign().await?;
+        if self.standing.is_none()
+            && let Err(refusal) = self.sign().await
+        {
+            sign_in::set_up(self).await?;
+            return Err(refusal);
+        }
         match endpoint.access {
             Access::Open | Access::Session => Ok(()),
             Access::Right(action) => self.may(action).await,
+        }
+    }
+
+    /// Spends one request: of the session's own, or of the network's without a session.
+    ///
+    /// # Errors
+    /// As for [`gate::admit`].
+    pub async fn admit(&self) -> Result<Vec<(&'static str, String)>, Refusal> {
+        match self.standing {
+            Some(_) => gate::admit_operator(self.port, &self.caller, &self.session).await,
+            None => gate::admit(self.port, &self.caller, None, LimitClass::Read).await,
         }
     }
 
@@ -189,7 +234,7 @@ impl<P: Port> Context<'_, P> {
         let admin = &self.port.settings().config.admin;
         let command = Command::Authenticate(
             self.session.clone(),
-            Millis::from_secs(admin.idle_seconds),
+            self.idle(),
             Millis::from_secs(admin.session_seconds),
         );
         match self.operators(command).await? {
@@ -201,7 +246,7 @@ impl<P: Port> Context<'_, P> {
         }
     }
 
-    /// Holds the operator to a right. Who has it not is on record.
+    /// Holds the operator to a right. Who has it not, or did not confirm it, is on record.
     ///
     /// # Errors
     /// `forbidden`, `second_factor_required`.
@@ -209,12 +254,15 @@ impl<P: Port> Context<'_, P> {
         let Some(standing) = &self.standing else {
             return Err(Refusal::new(Code::InvalidCredentials));
         };
-        if !standing.role.may(action) {
+        let record = async |code| {
             let event = self
                 .event(Deed::AuthRefuse)
                 .detail("action", action.name())
-                .refused(Code::Forbidden);
+                .refused(code);
             audit::record(self.port, event).await;
+        };
+        if !standing.role.may(action) {
+            record(Code::Forbidden).await;
             return Err(Refusal::new(Code::Forbidden).detail(format!(
                 "The role {} may not: {}.",
                 standing.role.name(),
@@ -222,9 +270,16 @@ impl<P: Port> Context<'_, P> {
             )));
         }
         if action.fresh() && !self.is_fresh() {
+            record(Code::SecondFactorRequired).await;
             return Err(Refusal::new(Code::SecondFactorRequired));
         }
         Ok(())
+    }
+
+    /// A session ends after this long without use.
+    #[must_use]
+    pub fn idle(&self) -> Millis {
+        Millis::from_secs(self.port.settings().config.admin.idle_seconds)
     }
 
     /// Was the second factor confirmed lately?

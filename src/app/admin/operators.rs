@@ -148,7 +148,7 @@ pub async fn sessions<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         .as_ref()
         .is_some_and(|standing| standing.role.may(Action::OperatorsRead));
     let of = (!sees_all).then(|| cx.operator().to_owned());
-    let Reply::Sessions(sessions) = cx.operators(Command::Sessions(of)).await? else {
+    let Reply::Sessions(sessions) = cx.operators(Command::Sessions(of, cx.idle())).await? else {
         return Err(Refusal::new(Code::StorageUnavailable));
     };
     let own = cx

@@ -136,7 +136,7 @@ async fn operators<P: Port>(cx: &Context<'_, P>) -> Result<Vec<Access>, Refusal>
     let Reply::List(operators, _) = cx.operators(Command::List).await? else {
         return Err(Refusal::new(Code::StorageUnavailable));
     };
-    let Reply::Sessions(sessions) = cx.operators(Command::Sessions(None)).await? else {
+    let Reply::Sessions(sessions) = cx.operators(Command::Sessions(None, cx.idle())).await? else {
         return Err(Refusal::new(Code::StorageUnavailable));
     };
     Ok(operators
@@ -150,7 +150,11 @@ async fn operators<P: Port>(cx: &Context<'_, P>) -> Result<Vec<Access>, Refusal>
                 .filter(|action| operator.role.may(**action));
             Access {
                 kind: "operator",
-                used: seen.map(|session| session.seen).max(),
+                // The last sign-in stays when its session is gone.
+                used: seen
+                    .map(|session| session.seen)
+                    .chain(operator.signed_in)
+                    .max(),
                 rights: [["role: ", operator.role.name()].concat()]
                     .into_iter()
                     .chain(rights.map(|action| action.name().to_owned()))

@@ -7,20 +7,23 @@ use super::sign_in::{optional, required};
 use super::{Context, Told};
 use crate::app::accounts;
 use crate::app::alerts;
+use crate::app::audit::short;
 use crate::app::objects::{ask, told};
 use crate::app::port::{Class, Port, storage_refusal};
 use crate::app::rules::{HOUSE, change, rules};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::audit::entry::Action as Deed;
+use crate::domain::identity::api_key::is_id;
 use crate::domain::identity::is_visitor_id;
-use crate::domain::identity::site_key::{SiteKey, make_site_key};
+use crate::domain::identity::roles::Action;
+use crate::domain::identity::site_key::{SiteKey, is_site_key, make_site_key};
 use crate::domain::limits::rules::{
-    Block, Change, Command, EPOCH_MARGIN, Reply, Rules, Snapshot, State, Target,
+    Block, Change, Command, EPOCH_MARGIN, Lists, Reply, Rules, Snapshot, State, Target,
 };
 use crate::domain::limits::{Access, Cidr};
 use crate::domain::llm::request::{invalid, missing};
-use crate::domain::settings::config::{Allowance, Budget, DEFAULT_TENANT, Limit};
+use crate::domain::settings::config::{Allowance, DEFAULT_TENANT, Limit};
 
 /// The longest block: a year of 365 d × 86,400 s.
 const LONGEST_BLOCK: u64 = 31_536_000;
@@ -52,15 +55,23 @@ async fn changed<P: Port>(
 }
 
 /// The request that restores what stood before.
-fn undo_of<P>(cx: &Context<'_, P>, undo: Option<&Change>) -> Value {
-    let _ = cx;
+fn undo_of<P: Port>(cx: &Context<'_, P>, undo: Option<&Change>) -> Value {
     let scope = |scope: &str| ["?scope=", scope].concat();
     match undo {
         Some(Change::Lists(lists)) => {
             json!({"method": "PUT", "path": "/api/admin/lists", "body": lists})
         }
+        // Whoever set a budget gets the budget back, and an empty one where there was none.
+        Some(Change::Allowance(name, Some(allowance))) if cx.fields.contains_key("budget") => {
+            json!({"method": "PUT", "path": "/api/admin/budgets", "body": {"scope": name, "budget": allowance.budget}})
+        }
         Some(Change::Allowance(name, Some(allowance))) => {
-            json!({"method": "PUT", "path": "/api/admin/limits", "body": {"scope": name, "allowance": allowance}})
+            let mut body = json!({"scope": name, "allowance": allowance});
+            if let Some(fields) = body.get_mut("allowance").and_then(Value::as_object_mut) {
+                // One that is left out would stay as it is.
+                fields.insert("budget".to_owned(), json!(allowance.budget));
+            }
+            json!({"method": "PUT", "path": "/api/admin/limits", "body": body})
         }
         Some(Change::Limit(name, Some(limit))) => {
             json!({"method": "PUT", "path": "/api/admin/limits", "body": {"scope": name, "limit": limit}})
@@ -70,6 +81,18 @@ fn undo_of<P>(cx: &Context<'_, P>, undo: Option<&Change>) -> Value {
         }
         Some(Change::Block(id, None)) => {
             json!({"method": "DELETE", "path": (["/api/admin/blocks/", id].concat())})
+        }
+        Some(Change::Block(_, Some(block))) => {
+            let left = block.until.since(cx.port.now()).secs_ceil();
+            if left == 0 {
+                return Value::Null;
+            }
+            let mut body = target_fields(&block.what);
+            if let Some(fields) = body.as_object_mut() {
+                fields.insert("seconds".to_owned(), left.min(LONGEST_BLOCK).into());
+                fields.insert("reason".to_owned(), block.reason.as_str().into());
+            }
+            json!({"method": "POST", "path": "/api/admin/blocks", "body": body})
         }
         Some(Change::SiteKey(id, None)) => {
             json!({"method": "DELETE", "path": (["/api/admin/site-keys/", id].concat())})
@@ -130,27 +153,30 @@ pub async fn site_key_create<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refus
     }
 }
 
-/// Changes a site key; what is left out stays.
+/// Changes a site key; what is left out stays. One that was removed is made again under its id.
 ///
 /// # Errors
 /// `not_found`, `invalid_parameter`.
 pub async fn site_key_change<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let rules = rules(cx.port).await?;
     let before = rules.site_keys.get(&cx.id);
-    let key = site_key(
-        cx,
-        &cx.id,
-        Some(before.ok_or_else(|| Refusal::new(Code::NotFound))?),
-    )?;
-    let event = cx
-        .event(Deed::SiteKeyChange)
-        .target("site key")
-        .about(&cx.id);
+    let environment = super::sign_in::env(cx.port.settings().environment);
+    let own = ["pk_", environment.as_str(), "_"].concat();
+    if before.is_none() && !(is_site_key(&cx.id) && cx.id.starts_with(&own)) {
+        return Err(Refusal::new(Code::NotFound));
+    }
+    let key = site_key(cx, &cx.id, before)?;
+    let deed = if before.is_some() {
+        Deed::SiteKeyChange
+    } else {
+        Deed::SiteKeyCreate
+    };
+    let event = cx.event(deed).target("site key").about(&cx.id);
     let shown = site_key_fields(&key);
     changed(cx, Change::SiteKey(cx.id.clone(), Some(key)), event, shown).await
 }
 
-/// Removes a site key; no new sessions come of it.
+/// Removes a site key; no new sessions come of it, and those that did are not renewed.
 ///
 /// # Errors
 /// `not_found`
@@ -258,10 +284,12 @@ pub async fn visitor_revoke<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusa
 /// # Errors
 /// `limiter_unavailable`
 pub async fn visitors_revoke_all<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
-    let until = cx.port.now().plus(EPOCH_MARGIN);
+    // The rules add the margin.
+    let asked = cx.port.now();
+    let until = asked.plus(EPOCH_MARGIN);
     let event = cx.event(Deed::SessionRevoke).target("all visitors");
     let told = json!({"void_before": until.rfc3339()});
-    changed(cx, Change::RevokeAll(until), event, told).await
+    changed(cx, Change::RevokeAll(asked), event, told).await
 }
 
 // === limits and budgets ===
@@ -314,6 +342,12 @@ pub async fn limit_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     if let Some(limit) = cx.fields.get("limit") {
         let limit: Limit = parsed(limit, "limit")?;
         let told = json!({"scope": scope, "limit": limit});
+        let event = event
+            .detail(
+                "old",
+                &short(&json!(rules(cx.port).await?.limits.get(&scope))),
+            )
+            .detail("new", &short(&json!(limit)));
         return changed(cx, Change::Limit(scope, Some(limit)), event, told).await;
     }
     let allowance = cx
@@ -321,15 +355,21 @@ pub async fn limit_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         .get("allowance")
         .ok_or_else(|| missing("allowance"))?;
     own_scope(cx, &scope)?;
+    let with_budget = allowance.get("budget").is_some();
     let mut allowance: Allowance = parsed(allowance, "allowance")?;
     faultless(&allowance)?;
-    if allowance.budget.is_empty() {
+    known_scope(cx, &scope).await?;
+    let budget = applying(cx, &*rules(cx.port).await?, &scope).budget;
+    if !with_budget {
         // Whoever changes requests does not lift a budget by leaving it out.
-        allowance.budget = budget_of(cx, &*rules(cx.port).await?, &scope);
-    } else {
-        cx.may(crate::domain::identity::roles::Action::BudgetsWrite)
-            .await?;
+        allowance.budget = budget;
+    } else if allowance.budget != budget {
+        cx.may(Action::BudgetsWrite).await?;
     }
+    let old = rules(cx.port).await?.allowances.get(&scope).cloned();
+    let event = event
+        .detail("old", &short(&json!(old)))
+        .detail("new", &short(&json!(allowance)));
     let told = json!({"scope": scope, "allowance": allowance});
     changed(cx, Change::Allowance(scope, Some(allowance)), event, told).await
 }
@@ -346,14 +386,20 @@ pub async fn limit_clear<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> 
     let rules = rules(cx.port).await?;
     let overridden = rules.allowances.get(&scope);
     if overridden.is_some_and(|allowance| !allowance.budget.is_empty()) {
-        cx.may(crate::domain::identity::roles::Action::BudgetsWrite)
-            .await?;
+        cx.may(Action::BudgetsWrite).await?;
     }
     let event = cx
         .event(Deed::LimitsChange)
         .target("limits")
         .detail("scope", &scope)
-        .detail("change", "cleared");
+        .detail("change", "cleared")
+        .detail(
+            "old",
+            &short(&match rules.limits.get(&scope) {
+                Some(limit) => json!(limit),
+                None => json!(overridden),
+            }),
+        );
     let told = json!({"scope": scope, "cleared": true});
     let what = if scope.starts_with("limit/") {
         Change::Limit(scope, None)
@@ -406,8 +452,38 @@ fn applying<P: Port>(cx: &Context<'_, P>, rules: &Snapshot, scope: &str) -> Allo
     rules.allowance(scope, &configured).clone()
 }
 
-fn budget_of<P: Port>(cx: &Context<'_, P>, rules: &Snapshot, scope: &str) -> Budget {
-    applying(cx, rules, scope).budget
+/// Is there such a scope? A misspelt one would be stored, and limit nobody.
+async fn known_scope<P: Port>(cx: &Context<'_, P>, scope: &str) -> Result<(), Refusal> {
+    let config = &cx.port.settings().config;
+    let (known, reason) = match scope.split_once('/') {
+        Some(("tier", name)) => (
+            config.tiers.iter().any(|tier| tier.name == name),
+            "names no [[tier]] of the configuration",
+        ),
+        Some(("alias", name)) => (
+            config.aliases.iter().any(|alias| alias.name == name),
+            "names no [[alias]] of the configuration",
+        ),
+        Some(("visitor", id)) => (is_visitor_id(id), "has no visitor's id"),
+        Some(("key", id)) => return known_key(cx, id, "scope").await,
+        _ => (
+            matches!(scope, "visitor" | "tenant" | "global"),
+            "must be visitor, tenant, global, or one of visitor/, key/, tier/, alias/ and a name",
+        ),
+    };
+    if known {
+        Ok(())
+    } else {
+        Err(invalid("scope", reason))
+    }
+}
+
+/// Is there such a key in this tenant?
+async fn known_key<P: Port>(cx: &Context<'_, P>, id: &str, param: &str) -> Result<(), Refusal> {
+    if !is_id(id) {
+        return Err(invalid(param, "has no API key's id"));
+    }
+    super::keys::look(cx, id).await.map(|_| ())
 }
 
 /// Budgets, and what is spent and reserved of them.
@@ -454,6 +530,7 @@ pub async fn budget_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let scope = required(cx, "scope")?.to_owned();
     let budget = cx.fields.get("budget").ok_or_else(|| missing("budget"))?;
     own_scope(cx, &scope)?;
+    known_scope(cx, &scope).await?;
     let mut allowance = applying(cx, &*rules(cx.port).await?, &scope);
     allowance.budget = parsed(budget, "budget")?;
     faultless(&allowance)?;
@@ -461,6 +538,10 @@ pub async fn budget_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         .event(Deed::BudgetChange)
         .target("budget")
         .detail("scope", &scope)
+        .detail(
+            "old",
+            &short(&json!(applying(cx, &*rules(cx.port).await?, &scope).budget)),
+        )
         .detail("budget", &json!(allowance.budget).to_string());
     let told = json!({"scope": scope, "budget": allowance.budget});
     changed(cx, Change::Allowance(scope, Some(allowance)), event, told).await
@@ -488,68 +569,82 @@ pub async fn lists<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     })))
 }
 
-/// Replaces the operators' lists.
+/// Changes the operators' lists; what is left out stays. All of it is one change.
 ///
 /// # Errors
-/// `invalid_parameter`; `conflict` for a list that would lock this operator out.
+/// `invalid_parameter`; `conflict` for a list that would lock this operator out; `forbidden` for the networks of
+/// operators, which are the owners' matter.
 pub async fn lists_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let mut fields = cx.fields.clone();
-    fields.retain(|name, _| name != "expect" && name != "admin_allow");
-    let lists: Access = parsed(&Value::Object(fields), "lists")?;
-    let source = crate::domain::limits::Source::parse(cx.head.address.as_deref());
-    let own = Snapshot {
-        lists: lists.clone(),
+    fields.remove("expect");
+    let wanted: Lists = parsed(&Value::Object(fields.clone()), "lists")?;
+    if wanted.admin_allow.is_some() {
+        cx.may(Action::AdminAllow).await?;
+    }
+    let now = rules(cx.port).await?;
+    let mut then = Snapshot {
+        lists: now.lists.clone(),
+        admin_allow: now.admin_allow.clone(),
         ..Snapshot::default()
     };
-    let decision = own.access(
-        &Access::of(&cx.port.settings().config.access),
+    let _before = wanted
+        .clone()
+        .replace(&mut then.lists, &mut then.admin_allow);
+    let config = &cx.port.settings().config;
+    let source = crate::domain::limits::Source::parse(cx.head.address.as_deref());
+    let decision = then.access(
+        &Access::of(&config.access),
         &source,
         cx.caller.country.as_deref(),
         cx.head.asn,
     );
-    let locked_out = || {
-        Refusal::new(Code::Conflict)
-            .detail("With these lists you could not come back from where you are.")
-    };
-    if decision != crate::domain::limits::Decision::Checked {
-        return Err(locked_out());
+    if decision != crate::domain::limits::Decision::Checked
+        || !then.admin_allows(&source, &config.admin.allow)
+    {
+        return Err(Refusal::new(Code::Conflict)
+            .detail("With these lists you could not come back from where you are."));
     }
-    if let Some(list) = cx.fields.get("admin_allow") {
-        let list: Option<Vec<Cidr>> = parsed(list, "admin_allow")?;
-        let own = Snapshot {
-            admin_allow: list.clone(),
-            ..Snapshot::default()
-        };
-        if !own.admin_allows(&source, &cx.port.settings().config.admin.allow) {
-            return Err(locked_out());
-        }
-        let event = cx.event(Deed::ListsChange).target("admin networks");
-        change(
-            cx.port,
-            Change::AdminAllow(list),
-            None,
-            Some(event.outbox()),
+    let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+    let event = cx
+        .event(Deed::ListsChange)
+        .target("lists")
+        .detail("lists", &names.join(" "))
+        .detail(
+            "old",
+            &short(&json!({"lists": now.lists, "admin_allow": now.admin_allow})),
         )
-        .await?;
-    }
-    let event = cx.event(Deed::ListsChange).target("lists");
-    let told = json!({"lists": lists});
-    changed(cx, Change::Lists(lists), event, told).await
+        .detail(
+            "new",
+            &short(&json!({"lists": then.lists, "admin_allow": then.admin_allow})),
+        );
+    let told = json!({"lists": then.lists, "admin_allow": then.admin_allow});
+    changed(cx, Change::Lists(wanted), event, told).await
 }
 
-fn block_fields(id: &str, block: &Block) -> Value {
-    let what = match &block.what {
+fn target_fields(target: &Target) -> Value {
+    match target {
         Target::Cidr(cidr) => json!({"cidr": cidr}),
         Target::Visitor(id) => json!({"visitor": id}),
         Target::Key(id) => json!({"key": id}),
-    };
+    }
+}
+
+fn block_fields(id: &str, block: &Block) -> Value {
     json!({
         "id": id,
-        "what": what,
+        "what": target_fields(&block.what),
         "until": block.until.rfc3339(),
         "reason": block.reason,
         "by": block.by,
     })
+}
+
+/// Whom the record of a block is about: what is said of a visitor goes when the visitor is erased.
+fn block_subject<'a>(id: &'a str, block: &'a Block) -> &'a str {
+    match &block.what {
+        Target::Visitor(visitor) => visitor,
+        Target::Cidr(_) | Target::Key(_) => id,
+    }
 }
 
 /// Blocks a network, a visitor or a key: `{cidr | visitor | key, seconds, reason}`.
@@ -568,8 +663,12 @@ pub async fn block_add<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
                 .map_err(|error| invalid("cidr", &["is ", &format!("{error}")].concat()))?;
             Target::Cidr(cidr)
         }
-        (None, Some(id), None) => Target::Visitor(id.to_owned()),
-        (None, None, Some(id)) => Target::Key(id.to_owned()),
+        (None, Some(id), None) if is_visitor_id(id) => Target::Visitor(id.to_owned()),
+        (None, Some(_), None) => return Err(invalid("visitor", "is no visitor's id")),
+        (None, None, Some(id)) => {
+            known_key(cx, id, "key").await?;
+            Target::Key(id.to_owned())
+        }
         _ => {
             return Err(invalid(
                 "cidr",
@@ -599,7 +698,8 @@ pub async fn block_add<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let event = cx
         .event(Deed::ListsChange)
         .target("block")
-        .about(&id)
+        .about(block_subject(&id, &block))
+        .detail("block", &id)
         .detail("reason", &block.reason);
     let told = block_fields(&id, &block);
     changed(cx, Change::Block(id, Some(block)), event, told).await
@@ -610,13 +710,14 @@ pub async fn block_add<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 /// # Errors
 /// `not_found`
 pub async fn block_remove<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
-    if !rules(cx.port).await?.blocks.contains_key(&cx.id) {
-        return Err(Refusal::new(Code::NotFound));
-    }
+    let rules = rules(cx.port).await?;
+    let block = rules.blocks.get(&cx.id);
+    let block = block.ok_or_else(|| Refusal::new(Code::NotFound))?;
     let event = cx
         .event(Deed::ListsChange)
         .target("block")
-        .about(&cx.id)
+        .about(block_subject(&cx.id, block))
+        .detail("block", &cx.id)
         .detail("change", "lifted");
     let told = json!({"id": cx.id, "lifted": true});
     changed(cx, Change::Block(cx.id.clone(), None), event, told).await
@@ -645,7 +746,12 @@ pub async fn flag_set<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let event = cx
         .event(Deed::SettingsChange)
         .target("flag")
-        .detail("flag", &cx.id);
+        .detail("flag", &cx.id)
+        .detail(
+            "old",
+            &short(&json!(rules(cx.port).await?.flags.get(&cx.id))),
+        )
+        .detail("new", &short(value));
     let told = json!({"name": cx.id, "value": value});
     changed(cx, Change::Flag(cx.id.clone(), kept), event, told).await
 }

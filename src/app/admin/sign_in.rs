@@ -41,7 +41,7 @@ const ISSUER: &str = "Gatehouse";
 /// `storage_unavailable`
 pub async fn state<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let claimed = is_claimed(cx).await?;
-    let token = cx.port.settings().secrets.admin_token.is_some();
+    let token = admin_token(cx).is_some();
     Ok(Told::Json(json!({
         "claimed": claimed,
         "admin_token_set": claimed || token,
@@ -51,6 +51,26 @@ pub async fn state<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
             (false, false) => "set the secret ADMIN_TOKEN, at least 16 characters, and come back",
         },
     })))
+}
+
+/// `ADMIN_TOKEN`, if it is long enough to be one.
+fn admin_token<'c, P: Port>(cx: &'c Context<'_, P>) -> Option<&'c str> {
+    let token = cx.port.settings().secrets.admin_token.as_ref()?;
+    let token = token.reveal();
+    (token.len() >= LEAST_TOKEN).then_some(token.as_str())
+}
+
+/// Can somebody sign in here, or become the owner?
+///
+/// # Errors
+/// `setup_required` while nobody can; `storage_unavailable`.
+pub async fn set_up<P: Port>(cx: &Context<'_, P>) -> Result<(), Refusal> {
+    if admin_token(cx).is_some() || is_claimed(cx).await? {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::SetupRequired).detail(
+        "Set the secret ADMIN_TOKEN to at least 16 random characters (locally a line in .dev.vars, deployed with npx wrangler secret put ADMIN_TOKEN), then come back.",
+    ))
 }
 
 /// Has the house an owner?
@@ -64,34 +84,32 @@ pub async fn is_claimed<P: Port>(cx: &Context<'_, P>) -> Result<bool, Refusal> {
     }
 }
 
-/// The first owner: `{token, name}`, then `{token, enrolment, code}`.
+/// The first owner: `{token, name}`, then `{enrolment, code}`.
 ///
 /// # Errors
 /// `setup_required` without `ADMIN_TOKEN`; `conflict` when the house is claimed; `invalid_credentials`.
 pub async fn claim<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     // Who claimed it may repeat the step whose answer was lost.
-    if is_claimed(cx).await? && !has_enrolment(cx, "claim").await? {
+    let proof = proof_of(cx, "claim").await?;
+    if is_claimed(cx).await? && proof.is_none() {
         return Err(Refusal::new(Code::Conflict).detail("The house has an owner."));
     }
-    let secrets = &cx.port.settings().secrets;
-    let token = secrets
-        .admin_token
-        .as_ref()
-        .filter(|token| token.reveal().len() >= LEAST_TOKEN)
-        .ok_or_else(|| {
-            Refusal::new(Code::SetupRequired).detail(
-                "Set the secret ADMIN_TOKEN to at least 16 random characters (locally a line in .dev.vars, deployed with npx wrangler secret put ADMIN_TOKEN), then come back.",
-            )
-        })?;
-    let given = required(cx, "token")?;
+    let Some(token) = admin_token(cx) else {
+        set_up(cx).await?;
+        // Claimed, by a step that is repeated now and cannot be proved any more.
+        return Err(Refusal::new(Code::Conflict).detail("The house has an owner."));
+    };
     // Digests have one length, so that the time tells nothing of the token's.
-    if !constant_time_eq(
-        &sha256(given.as_bytes()),
-        &sha256(token.reveal().as_bytes()),
-    ) {
-        return Err(refused(cx, Deed::HouseClaim).await);
+    let digest = base64url(&sha256(token.as_bytes()));
+    let given = match optional(cx, "token")? {
+        Some(given) => base64url(&sha256(given.as_bytes())),
+        // The first step's answer carries the proof of it, sealed.
+        None => carried(cx, proof, "token")?,
+    };
+    if !constant_time_eq(given.as_bytes(), digest.as_bytes()) {
+        return Err(unknown(cx, Deed::HouseClaim).await);
     }
-    match enrolled(cx, "claim").await? {
+    match enrolled(cx, "claim", &digest).await? {
         Enrolled::Begun(told) => Ok(told),
         Enrolled::Whole(newcomer, codes) => {
             let event = cx
@@ -105,22 +123,26 @@ pub async fn claim<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     }
 }
 
-/// Another operator: `{invite, name}`, then `{invite, enrolment, code}`.
+/// Another operator: `{invite, name}`, then `{enrolment, code}`.
 ///
 /// # Errors
 /// `invalid_credentials` for an invite that is wrong, used or over.
 pub async fn join<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
-    let invite = required(cx, "invite")?;
-    let parsed = api_key::parse(invite).filter(|key| key.kind == Kind::Invite);
-    let Some(parsed) = parsed else {
-        return Err(refused(cx, Deed::OperatorJoin).await);
+    let code = match optional(cx, "invite")? {
+        Some(invite) => {
+            let parsed = api_key::parse(invite).filter(|key| key.kind == Kind::Invite);
+            let Some(parsed) = parsed else {
+                return Err(unknown(cx, Deed::OperatorJoin).await);
+            };
+            let ring = keyring(cx.port).await?;
+            key_hash(&ring, &parsed)?
+        }
+        None => carried(cx, proof_of(cx, "join").await?, "invite")?,
     };
-    let ring = keyring(cx.port).await?;
-    let code = key_hash(&ring, &parsed)?;
     let Reply::Invite(_) = cx.operators(Command::Peek(code.clone())).await? else {
-        return Err(refused(cx, Deed::OperatorJoin).await);
+        return Err(unknown(cx, Deed::OperatorJoin).await);
     };
-    match enrolled(cx, "join").await? {
+    match enrolled(cx, "join", &code).await? {
         Enrolled::Begun(told) => Ok(told),
         Enrolled::Whole(newcomer, codes) => {
             let event = cx
@@ -151,17 +173,41 @@ enum Enrolled {
     Whole(Newcomer, Vec<String>),
 }
 
-/// Does the body carry what the first step of an enrolment gave?
-async fn has_enrolment<P: Port>(cx: &Context<'_, P>, purpose: &str) -> Result<bool, Refusal> {
+/// What an enrolment carries from its first step to its second: id and name, seed, hash of the operator key, when it
+/// ends, random bytes of the recovery codes, and the digest of what the first step was admitted by.
+type Carried = (String, String, String, String, u64, String, String);
+
+/// What the first step of the body's enrolment was admitted by; `None` without one that was made here.
+async fn proof_of<P: Port>(cx: &Context<'_, P>, purpose: &str) -> Result<Option<String>, Refusal> {
     let Some(enrolment) = optional(cx, "enrolment")? else {
-        return Ok(false);
+        return Ok(None);
     };
     let ring = keyring(cx.port).await?;
-    Ok(ring.open("enrolment", purpose, enrolment).is_ok())
+    let kept = ring.open("enrolment", purpose, enrolment).ok();
+    let kept = kept.and_then(|kept| crate::base::json::read_bytes::<Carried>(kept.reveal()).ok());
+    Ok(kept.map(|kept| kept.6))
 }
 
-/// The two steps of an enrolment. The second can be repeated: its answer depends on the enrolment alone.
-async fn enrolled<P: Port>(cx: &Context<'_, P>, purpose: &str) -> Result<Enrolled, Refusal> {
+/// The proof that an enrolment carries, in place of a field.
+fn carried<P: Port>(
+    cx: &Context<'_, P>,
+    proof: Option<String>,
+    field: &'static str,
+) -> Result<String, Refusal> {
+    match (proof, optional(cx, "enrolment")?) {
+        (Some(proof), _) => Ok(proof),
+        (None, Some(_)) => Err(invalid("enrolment", "is void; begin again")),
+        (None, None) => Err(missing(field)),
+    }
+}
+
+/// The two steps of an enrolment. The second can be repeated: its answer depends on the enrolment alone. `proof`: the
+/// digest of what the first step is admitted by.
+async fn enrolled<P: Port>(
+    cx: &Context<'_, P>,
+    purpose: &str,
+    proof: &str,
+) -> Result<Enrolled, Refusal> {
     let ring = keyring(cx.port).await?;
     let Some(enrolment) = optional(cx, "enrolment")? else {
         let name = required(cx, "name")?;
@@ -183,7 +229,8 @@ async fn enrolled<P: Port>(cx: &Context<'_, P>, purpose: &str) -> Result<Enrolle
             base64url(&seed),
             hash,
             expires.0,
-            base64url(&codes)
+            base64url(&codes),
+            proof,
         ]);
         let sealed = ring
             .seal(
@@ -206,7 +253,7 @@ async fn enrolled<P: Port>(cx: &Context<'_, P>, purpose: &str) -> Result<Enrolle
     let kept = ring
         .open("enrolment", purpose, enrolment)
         .map_err(|_| void())?;
-    let (key, name, seed, hash, expires, codes): (String, String, String, String, u64, String) =
+    let (key, name, seed, hash, expires, codes, _): Carried =
         crate::base::json::read_bytes(kept.reveal()).map_err(|_| void())?;
     let now = cx.port.now();
     if Millis(expires) <= now {
@@ -256,10 +303,8 @@ pub async fn sign_in<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         .await?;
     let (operator, seed, last) = match begun {
         Reply::Sealed(operator, seed, last) => (operator, seed, last),
-        Reply::TooMany(wait) => {
-            return Err(Refusal::new(Code::TooManyAttempts).wait(wait));
-        }
-        _ => return Err(refused(cx, Deed::OperatorSignIn).await),
+        Reply::TooMany(wait) => return Err(closed(cx, Deed::OperatorSignIn, wait).await),
+        _ => return Err(refused(cx, cx.event(Deed::OperatorSignIn)).await),
     };
     let recovery_code = optional(cx, "recovery_code")?;
     let proof = match recovery_code {
@@ -276,7 +321,9 @@ pub async fn sign_in<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         }
     };
     let Some(proof) = proof else {
-        return Err(refused(cx, Deed::OperatorSignIn).await);
+        // Nobody proved to be that operator, but somebody has the key.
+        let event = cx.event(Deed::OperatorSignIn).target("operator");
+        return Err(refused(cx, event.about(&operator)).await);
     };
     let token = base64url(&cx.port.random::<32>());
     let admin = &cx.port.settings().config.admin;
@@ -376,8 +423,8 @@ pub async fn confirm<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         .await?;
     let (operator, seed, last) = match begun {
         Reply::Sealed(operator, seed, last) => (operator, seed, last),
-        Reply::TooMany(wait) => return Err(Refusal::new(Code::TooManyAttempts).wait(wait)),
-        _ => return Err(refused(cx, Deed::OperatorConfirm).await),
+        Reply::TooMany(wait) => return Err(closed(cx, Deed::OperatorConfirm, wait).await),
+        _ => return Err(refused(cx, cx.event(Deed::OperatorConfirm)).await),
     };
     let ring = keyring(cx.port).await?;
     let seed = ring
@@ -385,7 +432,7 @@ pub async fn confirm<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         .map_err(|fault| locked(&fault))?;
     let step = totp::matching_step(seed.reveal(), required(cx, "code")?, cx.port.now());
     let Some(step) = step.filter(|step| *step > last) else {
-        return Err(refused(cx, Deed::OperatorConfirm).await);
+        return Err(refused(cx, cx.event(Deed::OperatorConfirm)).await);
     };
     let fresh = Millis::from_secs(cx.port.settings().config.admin.fresh_seconds);
     let command = Command::Confirm(attempt, cx.session.clone(), step, fresh);
@@ -476,11 +523,42 @@ pub async fn act<P: Port>(
 }
 
 /// A refused attempt: recorded, counted, and answered like any other.
-async fn refused<P: Port>(cx: &Context<'_, P>, deed: Deed) -> Refusal {
-    let event = cx.event(deed).refused(Code::InvalidCredentials);
-    audit::record(cx.port, event).await;
+async fn refused<P: Port>(cx: &Context<'_, P>, event: audit::Event) -> Refusal {
+    audit::record(cx.port, event.refused(Code::InvalidCredentials)).await;
     cx.deliver(Class::Directory, HOUSE).await;
     gate::failed(cx.port, &cx.caller, Refusal::new(Code::InvalidCredentials)).await
+}
+
+/// A wrong set-up token or invitation: counted over all networks, like a key that is not known.
+async fn unknown<P: Port>(cx: &Context<'_, P>, deed: Deed) -> Refusal {
+    let counted = Command::Begin(cx.new_id("att"), Knock::Nobody);
+    match cx.operators(counted).await {
+        Ok(Reply::TooMany(wait)) => closed(cx, deed, wait).await,
+        Ok(_) => refused(cx, cx.event(deed)).await,
+        Err(refusal) => refusal,
+    }
+}
+
+/// Too many attempts. The first that meets a wait is on record, those after it are not: by client, as far as this
+/// isolate remembers, so that knocking does not fill the log.
+async fn closed<P: Port>(cx: &Context<'_, P>, deed: Deed, wait: Millis) -> Refusal {
+    let told = [
+        "attempts/",
+        cx.port.tenant(),
+        "/",
+        deed.name(),
+        "/",
+        &cx.caller.client,
+    ]
+    .concat();
+    if cx.port.memory_get(&told).is_none() {
+        cx.port.memory_put(&told, b"1", cx.port.now().plus(wait));
+        let event = cx
+            .event(deed)
+            .detail("wait_seconds", &wait.secs().to_string());
+        audit::record(cx.port, event.refused(Code::TooManyAttempts)).await;
+    }
+    Refusal::new(Code::TooManyAttempts).wait(wait)
 }
 
 fn sealed_seed<P: Port>(

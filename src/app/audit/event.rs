@@ -93,6 +93,18 @@ impl Event {
     }
 }
 
+/// A value for [`Event::detail`], as JSON and cut: an entry has room for an old and a new one.
+#[must_use]
+pub fn short(value: &Value) -> String {
+    const MOST: usize = 400; // bytes; quotes are escaped once more
+    let text = value.to_string();
+    if text.len() <= MOST {
+        return text;
+    }
+    let front = text.get(..text.floor_char_boundary(MOST));
+    [front.unwrap_or_default(), "…"].concat()
+}
+
 fn personal(subject: &str) -> Personal {
     Personal {
         subject: subject.to_owned(),

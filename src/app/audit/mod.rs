@@ -9,7 +9,7 @@ pub mod read;
 pub mod record;
 pub mod verify;
 
-pub use event::{Event, Sealing, drain_of, erased, record, recorded, with_log};
+pub use event::{Event, Sealing, drain_of, erased, record, recorded, short, with_log};
 
 use super::port::{Class, Port, PortFault, call};
 use crate::base::digest::Bytes32;

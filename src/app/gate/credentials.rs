@@ -22,7 +22,6 @@ use crate::domain::identity::{
 };
 use crate::domain::keyring::{Opened, Purpose};
 use crate::domain::limits::machine::Watch;
-use crate::domain::limits::rules::Snapshot;
 use crate::domain::limits::{Command as Limit, Limiter, Reply as LimiterReply};
 use crate::domain::settings::config::DEFAULT_TENANT;
 
@@ -48,18 +47,15 @@ pub(super) async fn principal<P: Port>(
             };
             let principal = named(session);
             // A session that was ended names nobody either.
-            let principal = if is_ended(&rules, &principal) {
+            let principal = if rules.has_ended(&principal) {
                 named(None)
             } else {
                 principal
             };
-            Ok(match principal {
-                Principal::Visitor {
-                    id,
-                    issued,
-                    session: None,
-                } if rules.is_revoked(&id, &id, issued) => Principal::Anonymous,
-                principal => principal,
+            Ok(if rules.has_ended(&principal) {
+                Principal::Anonymous
+            } else {
+                principal
             })
         }
         Presented::Session(text) => {
@@ -75,7 +71,7 @@ pub(super) async fn principal<P: Port>(
             {
                 return Err(invalid("session token: of another origin"));
             }
-            if is_ended(&*rules(port).await?, &principal) {
+            if rules(port).await?.has_ended(&principal) {
                 return Err(invalid("session token: revoked"));
             }
             Ok(principal)
@@ -83,18 +79,6 @@ pub(super) async fn principal<P: Port>(
         Presented::Key(key) => of_key(port, key).await,
         // An operator's key opens a session of its own and nothing else; a signed request was read before.
         Presented::Operator(_) | Presented::Signed => Err(invalid("not for this")),
-    }
-}
-
-/// Was the session that a visitor is in ended before its time?
-fn is_ended(rules: &Snapshot, principal: &Principal) -> bool {
-    match principal {
-        Principal::Visitor {
-            id,
-            session: Some(session),
-            ..
-        } => rules.is_revoked(&session.id, id, session.issued),
-        _ => false,
     }
 }
 

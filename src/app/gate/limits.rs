@@ -15,6 +15,11 @@ use crate::domain::limits::{
 };
 use crate::domain::settings::config::{self, LimitClass};
 
+/// Requests of one operator's session in seconds: for the pages, and for programs that walk through lists.
+const OPERATOR_BURST: (u32, u64) = (600, 60);
+/// The same over a longer time.
+const OPERATOR_SUSTAINED: (u32, u64) = (10_000, 3600);
+
 /// Spends one request of the caller's allowances in a class, and returns the headers that tell what is left: of the
 /// network first, then of the accounts, narrow to wide.
 ///
@@ -91,12 +96,65 @@ pub async fn admit_call<P: Port>(
     let limit = rules.limit(class, caller.country.as_deref(), configured);
     let policy = limit.and_then(policy).ok_or_else(unavailable)?;
     accounts::refused_before(port, &caller.payer, alias, class).await?;
-    let (mut shown, at) = match spend(port, caller, policy).await.ok_or_else(unavailable)? {
+    let (mut shown, at) = spent(port, caller, policy).await?;
+    let own = match accounts::admit(port, &caller.payer, alias, class).await {
+        Ok(own) => own,
+        Err(refusal) => {
+            take_back(port, caller, policy, at).await;
+            return Err(refusal);
+        }
+    };
+    if !own.status().is_empty() {
+        // A principal's own limits are what it can do something about.
+        shown = own.status().to_vec();
+    }
+    Ok(Admission {
+        headers: headers::headers(&shown, port.now()),
+        policy,
+        at,
+        accounts: own,
+    })
+}
+
+/// Spends one request of an operator's session. It is counted by itself, so that neither what others do at the same
+/// address nor a limit that an operator set can keep operators out.
+///
+/// # Errors
+/// `rate_limited`, `limiter_unavailable`.
+pub async fn admit_operator<P: Port>(
+    port: &P,
+    caller: &Caller,
+    session: &str,
+) -> Result<Vec<(&'static str, String)>, Refusal> {
+    let window = |(requests, seconds)| Window::new(requests, Millis::from_secs(seconds));
+    let policy = Policy {
+        class: Class::Read,
+        burst: window(OPERATOR_BURST).ok_or_else(unavailable)?,
+        sustained: window(OPERATOR_SUSTAINED).ok_or_else(unavailable)?,
+        network_burst: None,
+        network_sustained: None,
+    };
+    let own = Caller {
+        network: ["operator/", session].concat(),
+        client: "operator".to_owned(),
+        ..caller.clone()
+    };
+    let (shown, _) = spent(port, &own, policy).await?;
+    Ok(headers::headers(&shown, port.now()))
+}
+
+/// Spends one request of a policy, and returns what is left and when it was spent.
+async fn spent<P: Port>(
+    port: &P,
+    caller: &Caller,
+    policy: Policy,
+) -> Result<(Vec<LimitStatus>, Millis), Refusal> {
+    match spend(port, caller, policy).await.ok_or_else(unavailable)? {
         LimiterReply::Admitted { limits, at, alert } => {
             if let Some(alert) = alert {
                 alerts::of_network(port, &caller.network, &caller.client, &alert).await;
             }
-            (limits, at)
+            Ok((limits, at))
         }
         LimiterReply::Refused {
             wait,
@@ -117,40 +175,23 @@ pub async fn admit_call<P: Port>(
                 detail.push_str(" It counts at a quarter for a while: ");
                 detail.push_str(&reason.to_string());
             }
-            return Err(Refusal::new(Code::RateLimited)
+            Err(Refusal::new(Code::RateLimited)
                 .wait(wait)
                 .detail(detail)
                 .violated(names)
-                .headers(headers::headers(&limits, port.now())));
+                .headers(headers::headers(&limits, port.now())))
         }
         LimiterReply::Held { wait, why, alert } => {
             if let Some(alert) = alert {
                 alerts::of_network(port, &caller.network, &caller.client, &alert).await;
             }
-            return Err(Refusal::new(Code::AbnormalUsage)
+            Err(Refusal::new(Code::AbnormalUsage)
                 .wait(wait)
-                .detail(why.to_string()));
+                .detail(why.to_string()))
         }
         // A request costs one, and a window holds at least one; the others answer other commands.
-        _ => return Err(unavailable()),
-    };
-    let own = match accounts::admit(port, &caller.payer, alias, class).await {
-        Ok(own) => own,
-        Err(refusal) => {
-            take_back(port, caller, policy, at).await;
-            return Err(refusal);
-        }
-    };
-    if !own.status().is_empty() {
-        // A principal's own limits are what it can do something about.
-        shown = own.status().to_vec();
+        _ => Err(unavailable()),
     }
-    Ok(Admission {
-        headers: headers::headers(&shown, port.now()),
-        policy,
-        at,
-        accounts: own,
-    })
 }
 
 fn unavailable() -> Refusal {

@@ -20,7 +20,7 @@ use crate::domain::settings::config::Alias;
 use crate::domain::settings::{ActiveAlias, Settings};
 
 pub use credentials::{failed, trusting};
-pub use limits::{admit, admit_call, may_write_cache, once};
+pub use limits::{admit, admit_call, admit_operator, may_write_cache, once};
 
 /// The caller of a request.
 #[derive(Clone, Debug)]
@@ -89,8 +89,20 @@ pub async fn signed_caller<P: Port>(
 /// # Errors
 /// Those of the lists; `origin_not_allowed`.
 pub async fn stranger<P: Port>(port: &P, head: &Head, request_id: &str) -> Result<Caller, Refusal> {
+    stranger_by(port, head, request_id, &*rules(port).await?)
+}
+
+/// The same by these rules.
+///
+/// # Errors
+/// As for [`stranger`].
+pub fn stranger_by<P: Port>(
+    port: &P,
+    head: &Head,
+    request_id: &str,
+    rules: &Snapshot,
+) -> Result<Caller, Refusal> {
     let settings = port.settings();
-    let rules = rules(port).await?;
     let source = Source::parse(head.address.as_deref());
     let country = head.country.as_deref().map(str::to_ascii_uppercase);
     let configured = Access::of(&settings.config.access);
@@ -101,7 +113,7 @@ pub async fn stranger<P: Port>(port: &P, head: &Head, request_id: &str) -> Resul
         Decision::Denied(DeniedBy::Country) => return Err(Refusal::new(Code::CountryDenied)),
     }
     if let Some(origin) = &head.origin
-        && !origin_listed(settings, &rules, head, origin)
+        && !origin_listed(settings, rules, head, origin)
     {
         return Err(Refusal::new(Code::OriginNotAllowed));
     }
@@ -225,12 +237,21 @@ pub fn may_reach(caller: &Caller, endpoint: &str, stores: Stores) -> Result<(), 
         return Err(Refusal::new(Code::Forbidden)
             .detail(format!("This key's scopes do not name {endpoint}.")));
     }
-    if !scopes.allows_store(stores) {
-        return Err(
-            Refusal::new(Code::Forbidden).detail("This key's scopes do not reach what is stored.")
-        );
+    may_store(caller, stores)
+}
+
+/// May this caller do that with what is stored? Whoever is no key may.
+///
+/// # Errors
+/// `forbidden`
+pub fn may_store(caller: &Caller, stores: Stores) -> Result<(), Refusal> {
+    match &caller.principal {
+        Principal::Key(view) if !view.settings.scopes.allows_store(stores) => {
+            Err(Refusal::new(Code::Forbidden)
+                .detail("This key's scopes do not reach what is stored."))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// How much of a session's life is left when the page gets a new one by itself: a third.

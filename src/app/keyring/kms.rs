@@ -9,7 +9,7 @@ use crate::base::time::Millis;
 use crate::domain::keyring::kms::{
     KmsError, MAX_ANSWER, read_unwrap, read_wrap, unwrap_request, wanted, wrap_request,
 };
-use crate::domain::keyring::{Ring, Wrap};
+use crate::domain::keyring::{Opened, Ring, Wrap};
 use crate::domain::llm::upstream::UpstreamRequest;
 
 /// How long the service may take.
@@ -25,17 +25,20 @@ pub async fn wrap<P: Port>(port: &P, n: u32, key: &Bytes32) -> Result<Wrap, Refu
     read_wrap(&answer).map_err(|fault| told(&fault))
 }
 
-/// The keys of all versions that the service wraps.
+/// The keys of all versions that the service wraps. Those that `last` has opened already are not asked for again.
 ///
 /// # Errors
 /// `keyring_unavailable`
 pub async fn unwrap<P: Port>(
     port: &P,
     ring: &Ring,
+    last: Option<&Opened>,
 ) -> Result<Vec<(u32, Secret<Bytes32>)>, Refusal> {
     let mut keys = Vec::new();
     for version in wanted(ring) {
-        if let Some(body) = unwrap_request(port.tenant(), version) {
+        if let Some(key) = last.and_then(|last| last.unwrapped(version)) {
+            keys.push((version.n, key.clone()));
+        } else if let Some(body) = unwrap_request(port.tenant(), version) {
             let answer = post(port, "/unwrap", &body).await?;
             let key = read_unwrap(&answer).map_err(|fault| told(&fault))?;
             keys.push((version.n, key));

@@ -40,32 +40,62 @@ pub fn wrapper(settings: &Settings) -> Option<Wrapper> {
 /// `setup_required` without a `MASTER_KEY`; `keyring_unavailable` when it cannot be read or opened.
 pub async fn keyring<P: Port>(port: &P) -> Result<Rc<Opened>, Refusal> {
     let wanted = rules(port).await?.keyring;
-    if let Some(ring) = port.known(|known| known.ring.clone())
-        && ring.ring.revision >= wanted
+    let now = port.now();
+    let (last, kept) = port.known(|known| (known.ring.clone(), known.ring_kept));
+    let spared = kept.is_some_and(|(revision, until)| revision >= wanted && now < until);
+    if let Some(ring) = last
+        && (ring.ring.revision >= wanted || spared)
     {
         return Ok(ring);
     }
-    reload(port).await
+    match renewed(port).await {
+        Ok(ring) => Ok(ring),
+        // What was opened before is still good for what it does.
+        Err((refusal, newer)) => {
+            let last = port.known(|known| known.ring.clone());
+            let (Some(newer), Some(last)) = (newer, last) else {
+                return Err(refusal);
+            };
+            if !last.stands_beside(&newer) {
+                return Err(refusal);
+            }
+            let kept = (newer.revision, port.now().plus(OPEN_AGAIN));
+            port.known(|known| known.ring_kept = Some(kept));
+            Ok(last)
+        }
+    }
 }
+
+/// How long the last keyring is used before the newer one is tried again, when that could not be opened.
+const OPEN_AGAIN: Millis = Millis::from_secs(5);
 
 /// The keyring as it is now.
 ///
 /// # Errors
 /// As for [`keyring`].
 pub async fn reload<P: Port>(port: &P) -> Result<Rc<Opened>, Refusal> {
+    renewed(port).await.map_err(|(refusal, _)| refusal)
+}
+
+/// The same; beside the refusal the keyring that could not be opened.
+async fn renewed<P: Port>(port: &P) -> Result<Rc<Opened>, (Refusal, Option<Box<Ring>>)> {
     if wrapper(port.settings()).is_none() {
-        return Err(Refusal::new(Code::SetupRequired).detail("MASTER_KEY is not set."));
+        let refusal = Refusal::new(Code::SetupRequired).detail("MASTER_KEY is not set.");
+        return Err((refusal, None));
     }
     let last = port.known(|known| known.ring.clone());
     let known = last.as_ref().map_or(0, |ring| ring.ring.revision);
-    let ring = match load(port, known).await? {
+    let ring = match load(port, known).await.map_err(|refusal| (refusal, None))? {
         Some(ring) => ring,
         None => match last {
             Some(last) => return Ok(last),
-            None => return Err(unavailable("the keyring gave nothing")),
+            None => return Err((unavailable("the keyring gave nothing"), None)),
         },
     };
-    let opened = Rc::new(open(port, ring).await?);
+    let opened = match open(port, ring.clone(), last.as_deref()).await {
+        Ok(opened) => Rc::new(opened),
+        Err(refusal) => return Err((refusal, Some(Box::new(ring)))),
+    };
     port.known(|known| known.ring = Some(Rc::clone(&opened)));
     Ok(opened)
 }
@@ -108,8 +138,8 @@ async fn first<P: Port>(port: &P) -> Result<Command, Refusal> {
     Ok(first_ring(port.tenant(), wrap, &keys))
 }
 
-async fn open<P: Port>(port: &P, ring: Ring) -> Result<Opened, Refusal> {
-    let from_kms = kms::unwrap(port, &ring).await?;
+async fn open<P: Port>(port: &P, ring: Ring, last: Option<&Opened>) -> Result<Opened, Refusal> {
+    let from_kms = kms::unwrap(port, &ring, last).await?;
     Opened::new(port.tenant(), ring, &roots(port.settings()), &from_kms)
         .map_err(|fault| locked(&fault))
 }

@@ -164,7 +164,6 @@ async fn rewrapped<P: Port>(
     let Some(version) = ring.ring.version(n) else {
         return Ok(None);
     };
-    let from_kms = kms::unwrap(port, &ring.ring).await?;
     if *wrapper == Wrapper::Kms {
         let Ok(key) = ring.version(n) else {
             return Ok(None);
@@ -176,6 +175,13 @@ async fn rewrapped<P: Port>(
             to,
         }));
     }
+    // What a service wraps was unwrapped when the keyring was opened.
+    let from_kms: Vec<_> = ring
+        .version(n)
+        .ok()
+        .map(|key| (n, key.clone()))
+        .into_iter()
+        .collect();
     let command = rewrap_version(
         port.tenant(),
         version,

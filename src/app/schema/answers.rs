@@ -297,7 +297,7 @@ objects! {
         created_by: String,
         /// When its secret was made.
         secret_since: Time,
-        /// Until when the secret before is good too.
+        /// Until when an earlier secret is good too: the last of their times.
         overlap_until: Option<Time>,
         /// When it was revoked.
         revoked_at: Option<Time>,
@@ -550,7 +550,7 @@ objects! {
         configured: Access,
         /// What lies over it.
         lists: Access,
-        /// Networks that reach the operators' API; null: those configured.
+        /// Networks that reach the operators' API besides those configured; null: those configured alone.
         admin_allow: Option<Vec<String>>,
         /// Blocks.
         blocks: Vec<Block>,
@@ -560,6 +560,8 @@ objects! {
     ListsChanged {
         /// The lists.
         lists: Access,
+        /// Networks that reach the operators' API besides those configured; null: those configured alone.
+        admin_allow: Option<Vec<String>>,
         /// What it came to.
         #[schemars(flatten)]
         change: Change,

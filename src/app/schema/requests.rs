@@ -31,11 +31,11 @@ pub enum All {
 }
 
 objects! {
-    /// First `token` and `name`; the answer carries an enrolment. Then `token`, `enrolment` and `code`.
+    /// First `token` and `name`; the answer carries an enrolment. Then `enrolment` and `code`.
     #[schemars(deny_unknown_fields)]
     Claim {
-        /// The secret `ADMIN_TOKEN`.
-        token: String,
+        /// The secret `ADMIN_TOKEN`; the enrolment stands for it.
+        token: Option<String>,
         /// The operator's name, 1 to 80 characters.
         name: Option<String>,
         /// From the first answer; good for 15 minutes.
@@ -44,11 +44,11 @@ objects! {
         code: Option<String>,
     }
 
-    /// First `invite` and `name`; the answer carries an enrolment. Then `invite`, `enrolment` and `code`.
+    /// First `invite` and `name`; the answer carries an enrolment. Then `enrolment` and `code`.
     #[schemars(deny_unknown_fields)]
     Join {
-        /// The invite, good once and for 24 hours.
-        invite: String,
+        /// The invite, good once and for 24 hours; the enrolment stands for it.
+        invite: Option<String>,
         /// The operator's name, 1 to 80 characters.
         name: Option<String>,
         /// From the first answer; good for 15 minutes.
@@ -237,28 +237,22 @@ objects! {
         scope: String,
     }
 
-    /// The operators' lists, all of them: what is left out becomes empty.
+    /// The operators' lists, as one change: what is left out stays.
     #[schemars(deny_unknown_fields)]
     ListsSet {
         /// Blocks of addresses that no deny rule touches (CIDR).
-        #[schemars(default)]
-        allow: Vec<String>,
+        allow: Option<Vec<String>>,
         /// Blocks of addresses that may not call.
-        #[schemars(default)]
-        deny: Vec<String>,
+        deny: Option<Vec<String>>,
         /// When not empty, only these countries may call (ISO 3166-1 alpha-2).
-        #[schemars(default)]
-        allow_countries: Vec<String>,
+        allow_countries: Option<Vec<String>>,
         /// Countries that may not call.
-        #[schemars(default)]
-        deny_countries: Vec<String>,
+        deny_countries: Option<Vec<String>>,
         /// Autonomous systems that no deny rule touches.
-        #[schemars(default)]
-        allow_asns: Vec<u32>,
+        allow_asns: Option<Vec<u32>>,
         /// Autonomous systems that may not call.
-        #[schemars(default)]
-        deny_asns: Vec<u32>,
-        /// Networks that reach the operators' API, in place of those configured; null: those configured; left out: stays.
+        deny_asns: Option<Vec<u32>>,
+        /// Networks that reach the operators' API besides those configured; null: those configured alone. Owners only.
         admin_allow: Option<Vec<String>>,
         /// Only when the rules still have this version.
         expect: Option<u64>,

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::command::own_header;
 use super::command::{ChatWork, Command, Run, Standing, Told, Work};
+use super::index;
 use super::place::{Place, digest_of, keyed, owner};
 use crate::app::call::{Call, Wishes};
 use crate::app::gate::Caller;
@@ -65,6 +66,7 @@ pub async fn ask<P: Port>(
         background: place.background,
         work,
     };
+    index::note(&call.port, &call.caller, &place.id, &run.begin).await?;
     let (told, stream) = tell(&call.port, &place.id, &Command::Run(Box::new(run))).await?;
     let mut reply = match told {
         Told::Standing(standing) if place.background => {
@@ -112,6 +114,7 @@ pub async fn ask_raw<P: Port>(
         background: false,
         work: Work::Raw(Box::new(call.clone())),
     };
+    index::note(port, caller, &id, &run.begin).await?;
     let (told, body) = tell(port, &id, &Command::Run(Box::new(run))).await?;
     let mut reply = made(false, told, body)?;
     reply.outcome.alias = Some(call.alias.clone());
@@ -119,7 +122,7 @@ pub async fn ask_raw<P: Port>(
 }
 
 /// Sends a command to the object of an answer.
-async fn tell<P: Port>(
+pub(super) async fn tell<P: Port>(
     port: &P,
     id: &str,
     command: &Command,
@@ -277,17 +280,20 @@ pub async fn delete<P: Port>(
         .await?
         .0
     {
-        Told::Done => Ok(Reply::json(
-            200,
-            match protocol {
-                Protocol::Chat => {
-                    json!({"id": id, "object": "chat.completion.deleted", "deleted": true})
+        Told::Done => {
+            index::deleted(port, caller, bare).await;
+            Ok(Reply::json(
+                200,
+                match protocol {
+                    Protocol::Chat => {
+                        json!({"id": id, "object": "chat.completion.deleted", "deleted": true})
+                    }
+                    Protocol::Responses => json!({"id": id, "object": "response", "deleted": true}),
+                    Protocol::Messages => json!({"id": id, "type": "message_deleted"}),
                 }
-                Protocol::Responses => json!({"id": id, "object": "response", "deleted": true}),
-                Protocol::Messages => json!({"id": id, "type": "message_deleted"}),
-            }
-            .to_string(),
-        )),
+                .to_string(),
+            ))
+        }
         other => Err(refusal_of(other)),
     }
 }

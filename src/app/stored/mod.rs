@@ -6,10 +6,12 @@
 
 mod ask;
 pub mod command;
+mod index;
 mod perform;
 mod place;
 
 pub use ask::{ask, ask_raw, cancel, delete, get, look};
+pub use index::forget;
 pub use perform::{Ended, Stage, perform};
 pub use place::{
     Place, digest_of, echo_of, keyed, object_id, owner, partition, place, place_of_new, shared_with,

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::app::gate::Caller;
+use crate::app::gate::{Caller, may_store};
 use crate::app::request::Head;
 use crate::base::digest::{base64url, hex, hmac_sha256, sha256};
 use crate::base::errors::{Code, Refusal};
@@ -10,6 +10,7 @@ use crate::base::json::canonical_object;
 use crate::base::time::Millis;
 use crate::domain::cache::Partition;
 use crate::domain::identity::Principal;
+use crate::domain::identity::key_record::Stores;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect::responses::echo::Echo;
 use crate::domain::llm::request::ChatRequest;
@@ -52,10 +53,15 @@ pub fn partition(caller: &Caller) -> String {
 #[must_use]
 pub fn owner(caller: &Caller) -> String {
     match &caller.principal {
-        Principal::Visitor { id, .. } => format!("visitor/{id}"),
+        Principal::Visitor { id, .. } => owner_of_visitor(id),
         Principal::Key(view) => format!("key/{}", view.id),
         Principal::Anonymous => log::HOLDER.to_owned(),
     }
+}
+
+/// As whom a visitor owns answers.
+pub(super) fn owner_of_visitor(id: &str) -> String {
+    ["visitor/", id].concat()
 }
 
 /// With whom an alias's kept answers are shared.
@@ -196,7 +202,9 @@ pub fn place_of_new(
     new_id: impl Fn() -> String,
 ) -> Result<Option<Place>, Refusal> {
     let streams = &settings.config.streams;
-    if request.stream && (alias.resumable || head.resumable) {
+    // For a key that may not read it again there is nothing to keep.
+    let reads = may_store(caller, Stores::Read).is_ok();
+    if request.stream && (alias.resumable || head.resumable) && reads {
         return Ok(Some(Place {
             id: new_id(),
             owner: owner(caller),

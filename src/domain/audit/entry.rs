@@ -99,16 +99,12 @@ actions! {
     KeyRotate = "key.rotate",
     /// An API key was revoked.
     KeyRevoke = "key.revoke",
-    /// A use of an API key that matters: the first, or one that was refused.
-    KeyUse = "key.use",
     /// A site key was made.
     SiteKeyCreate = "site_key.create",
     /// A site key was changed.
     SiteKeyChange = "site_key.change",
     /// A site key was revoked.
     SiteKeyRevoke = "site_key.revoke",
-    /// A visitor's session was begun, or refused.
-    SessionCreate = "session.create",
     /// A visitor's session was revoked.
     SessionRevoke = "session.revoke",
     /// Credentials were refused.
@@ -131,8 +127,6 @@ actions! {
     KeyringRotate = "keyring.rotate",
     /// Key material was destroyed.
     KeyringDestroy = "keyring.destroy",
-    /// Older key versions were ruled out.
-    KeyringFloor = "keyring.floor",
     /// A recovery export was made.
     KeyringExport = "keyring.export",
     /// A provider's key was stored.
@@ -143,8 +137,6 @@ actions! {
     SettingsChange = "settings.change",
     /// Somebody's data was erased.
     SubjectErase = "subject.erase",
-    /// A document did not pass its integrity check.
-    DocumentDamaged = "document.damaged",
     /// Access was reviewed.
     AccessReview = "access.review",
     /// The log was read.

@@ -5,6 +5,7 @@
 //! * [`multipart`], [`form`], [`content_type`]: an upload, read piece by piece.
 //! * [`range`], [`wire`]: what goes back to the caller.
 
+pub mod answers;
 pub mod content_type;
 pub mod directory;
 pub mod form;

@@ -6,6 +6,8 @@
 //! ```
 //! A removed row is never shown; it stands until somebody has deleted its blobs and says so, so that none is forgotten.
 //!
+//! The names of its stored [`Answers`] are kept beside them.
+//!
 //! An upload may carry an `Idempotency-Key`: [`Keys`] are kept beside the documents, so that a document and what its key
 //! stands for appear in one step.
 
@@ -14,6 +16,7 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
+use super::answers::{Answer, Answers};
 use super::keys::{Finish, Keys, Standing};
 use super::manifest::{Document, Purpose, segment_keys};
 use crate::base::json;
@@ -122,6 +125,18 @@ pub enum Command {
         /// The documents' ids.
         ids: Vec<String>,
     },
+    /// An answer is about to be stored elsewhere.
+    NoteAnswer {
+        /// Which.
+        answer: Answer,
+    },
+    /// Which answers are stored?
+    Answers,
+    /// These answers are gone.
+    ForgetAnswers {
+        /// Their ids.
+        ids: Vec<String>,
+    },
 }
 
 /// What an owner answers.
@@ -168,6 +183,11 @@ pub enum Reply {
         /// When there will be something to sweep again; `None` when nothing is left beside these.
         next_due: Option<Millis>,
     },
+    /// These answers: all of them, or the one that has no place any more and is to be deleted.
+    Answers {
+        /// Which.
+        answers: Vec<Answer>,
+    },
 }
 
 /// Which limit of an owner is reached.
@@ -206,6 +226,7 @@ impl Purge {
 pub struct OwnerDocuments {
     rows: BTreeMap<String, Row>,
     keys: Keys,
+    answers: Answers,
     /// Rows that this version cannot read: kept, so that a newer one still can.
     foreign_rows: bool,
 }
@@ -263,7 +284,7 @@ impl Machine for OwnerDocuments {
             let id = key.strip_prefix(ROW_PREFIX);
             if let (Some(id), Ok(row)) = (id, json::read(&value)) {
                 owner.rows.insert(id.to_owned(), row);
-            } else if !owner.keys.load(&key, &value) {
+            } else if !owner.keys.load(&key, &value) && !owner.answers.load(&key, &value) {
                 owner.foreign_rows = true;
             }
         }
@@ -295,6 +316,26 @@ impl Machine for OwnerDocuments {
             ),
             Command::Sweep { limit } => self.sweep(now, limit),
             Command::Purged { ids } => self.purged(&ids),
+            Command::NoteAnswer { answer } => {
+                let (surplus, writes) = self.answers.note(answer);
+                let answers = surplus.into_iter().collect();
+                let effects = Effects {
+                    alarm: self.next_alarm(),
+                    ..self.effects(writes)
+                };
+                (Reply::Answers { answers }, effects)
+            }
+            Command::Answers => {
+                let answers = self.answers.all();
+                (Reply::Answers { answers }, Effects::default())
+            }
+            Command::ForgetAnswers { ids } => {
+                let writes = self.answers.forget(&ids);
+                if writes.is_empty() {
+                    return (Reply::Done, Effects::default());
+                }
+                (Reply::Done, self.effects(writes))
+            }
         }
     }
 
@@ -499,7 +540,8 @@ impl OwnerDocuments {
     }
 
     fn remove_what_is_over(&mut self, now: Millis) -> Vec<Write> {
-        let forgotten = self.keys.expire(now);
+        let mut forgotten = self.keys.expire(now);
+        forgotten.extend(self.answers.expire(now));
         let over = self.rows.iter_mut().filter(|(_, row)| row.is_over(now));
         let removed = over.filter_map(|(id, row)| {
             *row = Row::Removed(row.purge());
@@ -517,12 +559,16 @@ impl OwnerDocuments {
         self.next_due()
             .into_iter()
             .chain(self.keys.next_due())
+            .chain(self.answers.next_due())
             .min()
     }
 
     /// Without rows nothing is worth keeping, not even an alarm.
     fn effects(&self, writes: Vec<Write>) -> Effects {
-        let nothing_left = self.rows.is_empty() && self.keys.is_empty() && !self.foreign_rows;
+        let nothing_left = self.rows.is_empty()
+            && self.keys.is_empty()
+            && self.answers.is_empty()
+            && !self.foreign_rows;
         Effects {
             writes: if nothing_left { Vec::new() } else { writes },
             delete_all: nothing_left,

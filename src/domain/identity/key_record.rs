@@ -3,7 +3,7 @@
 //! ```text
 //! (nothing) ──Create──▶ live ──Revoke──▶ revoked, for ever
 //!                       │  ▲
-//!                       └──┘ Rotate: a new secret; the one before it stays good for the overlap
+//!                       └──┘ Rotate: a new secret; each before it stays good until its own deadline
 //! ```
 //! Rows: `rec/key` the record with its hashes, `rec/used` when it was last used, `rec/n/<digest>` a nonce that was
 //! spent, `rec/floor` the latest deadline of a nonce that was forgotten. A revoked record stays, so that its id never
@@ -34,6 +34,8 @@ pub const MAX_NONCES: usize = 10_000;
 pub const NONCE_SKEW: Millis = Millis::from_secs(300);
 /// The longest overlap of two secrets: 30 d × 86,400 s.
 pub const MAX_OVERLAP: Millis = Millis::from_secs(2_592_000);
+/// Earlier secrets that are good beside the current one.
+pub const MAX_PREVIOUS: usize = 3;
 /// The last use is written at most this often.
 const USED_GRAIN: u64 = 60_000; // ms
 /// Nonces are forgotten on whole minutes, so that one alarm forgets many.
@@ -72,10 +74,18 @@ struct Stored {
     /// Of the current secret; empty when it is revoked.
     #[serde(rename = "h")]
     hash: String,
-    /// Of the one before it, good until [`View::overlap_until`].
-    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
-    previous: Option<String>,
+    /// Of earlier ones, oldest first. The last of their deadlines is [`View::overlap_until`].
+    #[serde(rename = "q", default, skip_serializing_if = "Vec::is_empty")]
+    previous: Vec<Previous>,
+    /// Of the one before it, good until [`View::overlap_until`]: the form in which there could be only one. It is read
+    /// and no longer written.
+    #[serde(rename = "p", default, skip_serializing)]
+    single: Option<String>,
 }
+
+/// An earlier secret's hash, and the first moment at which it no longer opens anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Previous(String, Millis);
 
 /// Stored as `<deadline> <attempt>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +105,8 @@ impl Machine for KeyRecord {
         for (key, value) in rows {
             match key.as_str() {
                 KEY_ROW => {
-                    record.stored = crate::base::json::read(&value).ok();
+                    let stored = crate::base::json::read(&value).ok();
+                    record.stored = stored.map(Stored::current);
                     record.unreadable = record.stored.is_none();
                 }
                 USED_ROW => record.used = value.parse().ok().map(Millis),
@@ -136,10 +147,9 @@ impl Machine for KeyRecord {
     /// Forgets secrets and nonces that are over.
     fn wake(&mut self, now: Millis) -> Effects {
         let mut effects = Effects::default();
-        let over = |stored: &Stored| stored.view.overlap_until.is_some_and(|until| until <= now);
-        if let Some(stored) = self.stored.as_mut().filter(|stored| over(stored)) {
-            stored.previous = None;
-            stored.view.overlap_until = None;
+        if let Some(stored) = &mut self.stored
+            && stored.forget(now)
+        {
             effects.writes.push(stored.row());
         }
         self.prune(now, &mut effects);
@@ -175,14 +185,15 @@ impl KeyRecord {
                 last_used: None,
             },
             hash: new.hash,
-            previous: None,
+            previous: Vec::new(),
+            single: None,
         };
         effects.writes.push(stored.row());
         self.stored = Some(stored);
         self.view()
     }
 
-    /// Two comparisons of equal length, whatever is stored.
+    /// As many comparisons of equal length, whatever is stored.
     fn authenticate(&mut self, now: Millis, hash: &str, effects: &mut Effects) -> Reply {
         let stored = self.stored.as_ref();
         let equal = |stored: Option<&str>| {
@@ -190,12 +201,16 @@ impl KeyRecord {
             constant_time_eq(stored.unwrap_or(NO_HASH).as_bytes(), hash.as_bytes())
         };
         let current = equal(stored.map(|stored| stored.hash.as_str()));
-        let previous = equal(stored.and_then(|stored| stored.previous.as_deref()));
+        let mut overlap = false;
+        for place in 0..MAX_PREVIOUS {
+            let previous = stored.and_then(|stored| stored.previous.get(place));
+            let in_time = previous.is_some_and(|Previous(_, until)| now < *until);
+            overlap |= equal(previous.map(|Previous(hash, _)| hash.as_str())) & in_time;
+        }
         let Some(view) = stored.map(|stored| &stored.view) else {
             return Reply::Unknown;
         };
-        let overlap = view.overlap_until.is_some_and(|until| now < until);
-        if !(current | (previous & overlap)) || !view.is_live(now) || view.settings.must_sign {
+        if !(current | overlap) || !view.is_live(now) || view.settings.must_sign {
             return Reply::Unknown;
         }
         self.touch(now, effects);
@@ -261,16 +276,26 @@ impl KeyRecord {
         let Some(stored) = &mut self.stored else {
             return Reply::Unknown;
         };
-        if stored.view.revoked.is_some() || stored.previous.as_ref() == Some(&hash) {
+        if stored.view.revoked.is_some() || stored.previous.iter().any(|known| known.0 == hash) {
             return Reply::Conflict;
         }
         if stored.hash == hash {
             return self.view();
         }
-        let before = std::mem::replace(&mut stored.hash, hash);
-        let kept = overlap > Millis::ZERO;
-        stored.previous = kept.then_some(before);
-        stored.view.overlap_until = kept.then(|| now.plus(overlap.min(MAX_OVERLAP)));
+        // Every secret keeps the deadline that was promised for it: whoever repeats a rotation whose answer was lost
+        // does not end the one that is in use.
+        let mut kept = stored.previous.clone();
+        kept.retain(|Previous(_, until)| now < *until);
+        if overlap == Millis::ZERO {
+            kept.clear();
+        } else if kept.len() >= MAX_PREVIOUS {
+            return Reply::Full;
+        } else {
+            let until = now.plus(overlap.min(MAX_OVERLAP));
+            kept.push(Previous(stored.hash.clone(), until));
+        }
+        stored.hash = hash;
+        stored.keep(kept);
         stored.view.secret_since = now;
         effects.writes.push(stored.row());
         self.alarm = None;
@@ -283,9 +308,8 @@ impl KeyRecord {
         };
         if stored.view.revoked.is_none() {
             stored.view.revoked = Some(now);
-            stored.view.overlap_until = None;
             stored.hash.clear();
-            stored.previous = None;
+            stored.keep(Vec::new());
             effects.writes.push(stored.row());
         }
         self.view()
@@ -366,15 +390,40 @@ impl KeyRecord {
     /// Asks for the alarm when it is not known to be set.
     fn ring(&mut self, effects: &mut Effects) {
         if self.alarm.is_none() {
-            let overlap = self.stored.as_ref().and_then(|s| s.view.overlap_until);
+            let previous = self.stored.iter().flat_map(|stored| &stored.previous);
+            let previous = previous.map(|Previous(_, until)| *until);
             let nonces = self.nonces.values().map(|nonce| nonce.deadline);
-            self.alarm = nonces.chain(overlap).min();
+            self.alarm = nonces.chain(previous).min();
             effects.alarm = self.alarm;
         }
     }
 }
 
 impl Stored {
+    /// What was read, in the form that is written.
+    fn current(mut self) -> Self {
+        if let (Some(hash), Some(until)) = (self.single.take(), self.view.overlap_until) {
+            self.previous.push(Previous(hash, until));
+        }
+        self
+    }
+
+    fn keep(&mut self, previous: Vec<Previous>) {
+        self.view.overlap_until = previous.iter().map(|Previous(_, until)| *until).max();
+        self.previous = previous;
+    }
+
+    /// Forgets secrets that are over. Was there one?
+    fn forget(&mut self, now: Millis) -> bool {
+        let mut kept = self.previous.clone();
+        kept.retain(|Previous(_, until)| now < *until);
+        let fewer = kept.len() < self.previous.len();
+        if fewer {
+            self.keep(kept);
+        }
+        fewer
+    }
+
     fn row(&self) -> Write {
         Write {
             key: KEY_ROW.to_owned(),

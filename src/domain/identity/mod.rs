@@ -60,6 +60,10 @@ pub struct SessionClaims {
     pub origin: Option<String>,
     /// The tier of the site key that it was made with.
     pub tier: Option<String>,
+    /// The site key that it was made with.
+    pub site_key: Option<String>,
+    /// When the first session of this row of renewals was made.
+    pub began: Millis,
 }
 
 impl SessionClaims {

@@ -5,7 +5,7 @@
 //! Whoever acts is known by their session alone: role, rank and freshness are looked up when the change is made.
 //!
 //! Bounds: 100 operators and invitations together (beyond: `Full`), 20 sessions each (the one unused for longest ends),
-//! 256 counters of attempts (the one that is forgotten soonest goes).
+//! 256 counters of attempts (the one that is forgotten soonest goes) beside one for each session that confirms.
 
 mod attempts;
 mod deeds;
@@ -91,9 +91,9 @@ pub enum Command {
     /// All operators and invitations.
     #[serde(rename = "list")]
     List,
-    /// The sessions of one operator, or of all.
-    #[serde(rename = "sessions")]
-    Sessions(Option<String>),
+    /// The live sessions of one operator, or of all. (whose, longest time without use)
+    #[serde(rename = "live")]
+    Sessions(Option<String>, Millis),
     /// A change, by whoever the session belongs to.
     #[serde(rename = "act")]
     Act {
@@ -118,6 +118,9 @@ pub enum Knock {
     /// The hash of a session's token, to confirm it.
     #[serde(rename = "ses")]
     Session(String),
+    /// Somebody whose invitation or set-up token was wrong: it is counted, and admits nobody.
+    #[serde(rename = "any")]
+    Nobody,
 }
 
 /// A second factor that the caller has checked, or a recovery code.
@@ -312,9 +315,11 @@ impl Machine for Operators {
                 self.authenticate(now, &session, idle, absolute, &mut effects)
             }
             Command::List => self.list(now),
-            Command::Sessions(of) => {
+            Command::Sessions(of, idle) => {
                 let live = self.sessions.values().filter(|session| {
-                    session.0.until > now && of.as_ref().is_none_or(|of| *of == session.0.operator)
+                    session.0.until > now
+                        && now.since(session.0.seen) < idle
+                        && of.as_ref().is_none_or(|of| *of == session.0.operator)
                 });
                 Reply::Sessions(live.map(|session| session.0.clone()).collect())
             }
@@ -429,6 +434,7 @@ impl Operators {
             created: now,
             created_by: by,
             disabled: false,
+            signed_in: None,
         };
         self.operators
             .insert(who.id.clone(), Operator(profile, who.factors));
@@ -468,26 +474,32 @@ impl Operators {
     }
 
     /// Attempts with the right key and those with another are counted apart: whoever lacks the key cannot keep out
-    /// whoever has it. An operator that does not exist is counted like one whose key is wrong.
+    /// whoever has it. An operator that does not exist is counted like one whose key is wrong. A session that confirms
+    /// is counted apart from both: whoever has the key and no authenticator cannot keep out whoever is in.
     fn begin(&mut self, now: Millis, attempt: &str, knock: Knock, effects: &mut Effects) -> Reply {
         if !rows::is_token(attempt) {
             return Reply::No(Why::Invalid);
         }
-        let (id, known) = match knock {
+        let everybody = || (EVERYBODY.to_owned(), FREE_UNKNOWN);
+        let (id, known, counters) = match knock {
             Knock::Key(id, key) => {
                 let kept = self.enabled(&id).map_or("", |operator| &operator.1.key);
                 let known = constant_time_eq(kept.as_bytes(), key.as_bytes()) && !key.is_empty();
-                (id, known)
+                let counters = if known {
+                    vec![(right(&id), FREE)]
+                } else {
+                    vec![(wrong(&id), FREE), everybody()]
+                };
+                (id, known, counters)
             }
             Knock::Session(hash) => match self.live(now, &hash) {
-                Some(session) => (session.0.operator.clone(), true),
+                Some(session) => {
+                    let counters = vec![(confirming(&session.0.id), FREE)];
+                    (session.0.operator.clone(), true, counters)
+                }
                 None => return Reply::No(Why::Unknown),
             },
-        };
-        let counters = if known {
-            vec![(right(&id), FREE)]
-        } else {
-            vec![(wrong(&id), FREE), (EVERYBODY.to_owned(), FREE_UNKNOWN)]
+            Knock::Nobody => (String::new(), false, vec![everybody()]),
         };
         let wait = counters
             .iter()
@@ -537,22 +549,29 @@ impl Operators {
     }
 
     /// Uses an attempt up, right or wrong.
-    fn use_attempt(&mut self, operator: &str, attempt: &str, effects: &mut Effects) -> bool {
-        let name = right(operator);
-        let Some(counter) = self.counters.get_mut(&name) else {
+    fn use_attempt(&mut self, name: &str, attempt: &str, effects: &mut Effects) -> bool {
+        let Some(counter) = self.counters.get_mut(name) else {
             return false;
         };
         let known = counter.use_up(attempt);
         if known {
-            effects.writes.push(put(counter_key(&name), counter));
+            effects.writes.push(put(counter_key(name), counter));
         }
         known
     }
 
-    /// Takes the second factor, each step and each code once; success forgets the attempts.
-    fn take(&mut self, id: &str, proof: &Proof, effects: &mut Effects) -> bool {
+    /// Takes the second factor, each step and each code once; success forgets the attempts of that counter.
+    fn take(
+        &mut self,
+        now: Millis,
+        id: &str,
+        proof: &Proof,
+        counter: &str,
+        effects: &mut Effects,
+    ) -> bool {
         let operator = self.operators.get_mut(id);
-        let Some(Operator(_, factors)) = operator.filter(|operator| !operator.0.disabled) else {
+        let operator = operator.filter(|operator| !operator.0.disabled);
+        let Some(Operator(profile, factors)) = operator else {
             return false;
         };
         match proof {
@@ -568,10 +587,10 @@ impl Operators {
                 }
             }
         }
+        profile.signed_in = Some(now);
         self.store(id, effects);
-        let name = right(id);
-        if self.counters.remove(&name).is_some() {
-            effects.writes.push(remove(counter_key(&name)));
+        if self.counters.remove(counter).is_some() {
+            effects.writes.push(remove(counter_key(counter)));
         }
         true
     }
@@ -596,7 +615,10 @@ impl Operators {
         if !rows::is_token(&new.hash) || !rows::is_token(&new.id) || !rows::is_token(&new.network) {
             return Reply::No(Why::Invalid);
         }
-        if !self.use_attempt(operator, attempt, effects) || !self.take(operator, proof, effects) {
+        let counter = right(operator);
+        if !self.use_attempt(&counter, attempt, effects)
+            || !self.take(now, operator, proof, &counter, effects)
+        {
             return Reply::No(Why::Refused);
         }
         let info = SessionInfo {
@@ -648,8 +670,9 @@ impl Operators {
             return self.standing(&session);
         }
         let operator = session.0.operator.clone();
-        if !self.use_attempt(&operator, attempt, effects)
-            || !self.take(&operator, &Proof::Step(step), effects)
+        let counter = confirming(&session.0.id);
+        if !self.use_attempt(&counter, attempt, effects)
+            || !self.take(now, &operator, &Proof::Step(step), &counter, effects)
         {
             return Reply::No(Why::Refused);
         }
@@ -728,6 +751,10 @@ impl Operators {
             let end = ends(hash, &session.0);
             if end {
                 effects.writes.push(remove(session_key(hash)));
+                let counter = confirming(&session.0.id);
+                if self.counters.remove(&counter).is_some() {
+                    effects.writes.push(remove(counter_key(&counter)));
+                }
             }
             !end
         });
@@ -784,6 +811,11 @@ fn right(operator: &str) -> String {
 fn wrong(operator: &str) -> String {
     let named = rows::is_token(operator) && operator.is_ascii();
     ["w/", if named { operator } else { "?" }].concat()
+}
+
+/// The counter of a session's attempts to confirm itself.
+fn confirming(session: &str) -> String {
+    ["s/", session].concat()
 }
 
 fn invite_key(id: &str) -> String {

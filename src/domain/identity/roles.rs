@@ -110,25 +110,24 @@ macro_rules! table {
 }
 
 table! {
-    UsageRead        "usage.read"        ANALYST  false "See use and spend";
     KeysRead         "keys.read"         EVERYONE false "See API keys (never their secrets)";
     KeysWrite        "keys.write"        ADMIN    true  "Create, rotate, change and revoke API keys";
     SiteKeysRead     "site_keys.read"    EVERYONE false "See site keys";
-    SiteKeysWrite    "site_keys.write"   ADMIN    false "Create, change and remove site keys";
+    SiteKeysWrite    "site_keys.write"   ADMIN    true  "Create, change and remove site keys";
     VisitorsRead     "visitors.read"     SUPPORT  false "See visitors and their sessions";
-    VisitorsWrite    "visitors.write"    SUPPORT  false "End and revoke visitors' sessions";
+    VisitorsWrite    "visitors.write"    SUPPORT  true  "End and revoke visitors' sessions";
     VisitorsRevokeAll "visitors.revoke_all" ADMIN true  "Void every visitor session issued so far";
     LimitsRead       "limits.read"       EVERYONE false "See limits and tiers";
     LimitsWrite      "limits.write"      ADMIN    false "Change limits and tiers";
     ListsRead        "lists.read"        SUPPORT  false "See allow and deny lists and blocks";
-    ListsWrite       "lists.write"       ADMIN    false "Change allow and deny lists, block and unblock";
+    ListsWrite       "lists.write"       ADMIN    true  "Change allow and deny lists, block and unblock";
+    AdminAllow       "admin.allow"       OWNER    true  "Change from which networks operators come";
     BudgetsRead      "budgets.read"      ANALYST  false "See budgets and what is left of them";
     BudgetsWrite     "budgets.write"     ADMIN    true  "Change budgets";
     FlagsRead        "flags.read"        ANALYST  false "See feature flags";
     FlagsWrite       "flags.write"       ADMIN    false "Change feature flags";
     AlertsRead       "alerts.read"       EVERYONE false "See alerts";
     AlertsWrite      "alerts.write"      SUPPORT  false "Acknowledge alerts and undo what they did";
-    AlertsConfigure  "alerts.configure"  ADMIN    false "Change where alerts go and when they are raised";
     OwnSessions      "own.sessions"      EVERYONE false "See and end one's own sessions";
     OwnFactors       "own.factors"       EVERYONE true  "Replace one's own key, second factor and recovery codes";
     OperatorsRead    "operators.read"    ADMIN    false "See operators, invites and operators' sessions";
@@ -235,7 +234,12 @@ mod tests {
             .collect();
         assert_eq!(
             owner_only,
-            ["keyring.destroy", "keyring.export", "roles.write"]
+            [
+                "admin.allow",
+                "keyring.destroy",
+                "keyring.export",
+                "roles.write"
+            ]
         );
     }
 

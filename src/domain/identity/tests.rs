@@ -44,6 +44,8 @@ fn trusting<T>(tenant: &str, run: impl FnOnce(Trust<'_>) -> T) -> T {
 fn session_of(subject: &str, trust: Trust<'_>) -> String {
     let claims = Claims {
         tier: None,
+        site_key: None,
+        began: None,
         subject: subject.into(),
         tenant: trust.expected.tenant.into(),
         issuer: trust.expected.issuer.into(),
@@ -328,6 +330,8 @@ fn a_session_that_is_not_good_refuses_the_request_and_tells_the_log_alone_why() 
 fn a_session_is_of_use_to_the_page_it_was_given_to() {
     let session = |origin: Option<&str>| SessionClaims {
         tier: None,
+        site_key: None,
+        began: NOW,
         id: "ses_1".into(),
         issued: NOW,
         expires: NOW,

@@ -72,6 +72,10 @@ pub struct Claims {
     pub origin: Option<String>,
     /// `tie`: the tier of the site key that it was made with.
     pub tier: Option<String>,
+    /// `key`: the site key that it was made with.
+    pub site_key: Option<String>,
+    /// `auth_time`: when the first session of a row of renewals was made; none in tokens of before there was such a claim.
+    pub began: Option<Millis>,
 }
 
 /// Keys by `kid`. The first signs, all of them verify: two during a rotation.
@@ -159,6 +163,12 @@ pub fn write(kind: Kind, claims: &Claims, keys: Keys<'_>) -> Option<String> {
     }
     if let (Some(tier), Value::Object(members)) = (&claims.tier, &mut payload) {
         members.insert("tie".to_owned(), tier.as_str().into());
+    }
+    if let (Some(key), Value::Object(members)) = (&claims.site_key, &mut payload) {
+        members.insert("key".to_owned(), key.as_str().into());
+    }
+    if let (Some(began), Value::Object(members)) = (claims.began, &mut payload) {
+        members.insert("auth_time".to_owned(), began.secs().into());
     }
     let mut text = base64url(header.to_string().as_bytes());
     text.push('.');
@@ -267,6 +277,11 @@ fn claims(members: &Map<String, Value>) -> Option<Claims> {
             None => None,
         },
         tier: text("tie"),
+        site_key: text("key"),
+        began: match members.get("auth_time") {
+            Some(value) => Some(seconds(value)?),
+            None => None,
+        },
     })
 }
 
@@ -297,6 +312,8 @@ mod tests {
     fn sample() -> Claims {
         Claims {
             tier: None,
+            site_key: None,
+            began: None,
             subject: "vis_00112233445566778899aabbccddeeff".into(),
             tenant: "default".into(),
             issuer: "https://house.example".into(),

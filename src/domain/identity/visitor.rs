@@ -88,6 +88,8 @@ fn session_claims(claims: Claims) -> SessionClaims {
         expires: claims.expires,
         origin: claims.origin,
         tier: claims.tier,
+        site_key: claims.site_key,
+        began: claims.began.unwrap_or(claims.issued),
     }
 }
 
@@ -184,6 +186,8 @@ pub fn visitor_cookie(
         expires: now.plus(VISITOR_TTL),
         origin: None,
         tier: None,
+        site_key: None,
+        began: None,
     };
     let token = token::write(token::Kind::Visitor, &claims, trust.keys)?;
     Some(set_cookie(token::Kind::Visitor, &token, VISITOR_TTL, https))

@@ -335,6 +335,30 @@ impl Opened {
         })
     }
 
+    /// The key of a version that is wrapped as it was when this was opened.
+    #[must_use]
+    pub fn unwrapped(&self, version: &Version) -> Option<&Secret<Bytes32>> {
+        let known = self.ring.version(version.n)?;
+        let same = !version.wrap.text.is_empty() && known.wrap == version.wrap;
+        self.version(version.n).ok().filter(|_| same)
+    }
+
+    /// May this go on being used although a newer keyring cannot be opened at present? Not once a version that it uses
+    /// lies below the newer one's floor, or is retired or destroyed.
+    #[must_use]
+    pub fn stands_beside(&self, newer: &Ring) -> bool {
+        let active = self.ring.active().map(|version| version.n);
+        let data = self.ring.data.iter().map(|key| key.version);
+        let providers = self.ring.providers.iter().map(|key| key.version);
+        let mut used = active.into_iter().chain(data).chain(providers);
+        let opens = |n| {
+            newer
+                .version(n)
+                .is_some_and(|version| version.state.opens())
+        };
+        used.all(|n| n >= newer.floor && opens(n))
+    }
+
     /// A version's key: to have it wrapped by an external service, or for a recovery export.
     ///
     /// # Errors

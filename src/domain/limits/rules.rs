@@ -13,6 +13,6 @@ mod machine;
 mod snapshot;
 
 pub use alert::{Alert, Level, MAX_ALERTS, Raise, State, Subject};
-pub use change::{Block, Change, SiteKey, Target};
+pub use change::{Block, Change, Lists, SiteKey, Target};
 pub use machine::{Command, EPOCH_MARGIN, MAX_REVOKED, Reply, Rules};
 pub use snapshot::Snapshot;

@@ -144,6 +144,8 @@ pub struct Settings {
     pub master_previous: Option<Secret<Bytes32>>,
     /// Further secrets.
     pub secrets: Secrets,
+    /// `ADMIN_ALLOW_RESET`: operators reach the house whatever lists operators set.
+    pub admin_allow_reset: bool,
     /// Where Turnstile is asked instead, in the environment `test` alone.
     pub turnstile_url: Option<String>,
     /// The revision of the keyring whose providers' keys are among these settings; 0: none are.
@@ -211,6 +213,8 @@ impl Settings {
                 .and_then(|text| master_key(&text)),
             secrets: Secrets::read(variable),
             ring,
+            admin_allow_reset: variable(names::ADMIN_ALLOW_RESET)
+                .is_some_and(|text| text.trim() == "true"),
             turnstile_url: variable(names::TURNSTILE_URL)
                 .filter(|_| environment == Environment::Test),
             config,

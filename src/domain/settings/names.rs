@@ -64,6 +64,8 @@ pub const MASTER_KEY: &str = "MASTER_KEY";
 pub const MASTER_KEY_PREVIOUS: &str = "MASTER_KEY_PREVIOUS";
 /// Secret: what the first operator shows to claim the house.
 pub const ADMIN_TOKEN: &str = "ADMIN_TOKEN";
+/// Variable: `true` lets operators in again whom the operators' own lists keep out; while it is set, those do not count.
+pub const ADMIN_ALLOW_RESET: &str = "ADMIN_ALLOW_RESET";
 /// Secret: Cloudflare Turnstile's.
 pub const TURNSTILE_SECRET: &str = "TURNSTILE_SECRET";
 /// Variable: another address of Turnstile's verification; read in environment `test` alone.
@@ -74,13 +76,14 @@ pub const KMS_TOKEN: &str = "KMS_TOKEN";
 pub const AUDIT_WEBHOOK_SECRET: &str = "AUDIT_WEBHOOK_SECRET";
 
 /// Variables and secrets that the code itself reads; providers and targets name further ones in gatehouse.toml.
-pub const VARIABLES: [&str; 10] = [
+pub const VARIABLES: [&str; 11] = [
     ENVIRONMENT,
     ALLOWED_ORIGINS,
     GATEHOUSE_CONFIG,
     MASTER_KEY,
     MASTER_KEY_PREVIOUS,
     ADMIN_TOKEN,
+    ADMIN_ALLOW_RESET,
     TURNSTILE_SECRET,
     TURNSTILE_URL,
     KMS_TOKEN,

@@ -3,7 +3,7 @@
 import { Agent, request } from "node:http";
 import { connect } from "node:net";
 
-import { CANARIES } from "./config.mjs";
+import { SECRETS } from "./config.mjs";
 import { within } from "./wait.mjs";
 
 const agent = new Agent({ keepAlive: true, maxSockets: 128 });
@@ -12,7 +12,7 @@ const agent = new Agent({ keepAlive: true, maxSockets: 128 });
 export const leaks = [];
 
 /** Which secrets stand in a text? */
-export const secretsIn = (text) => Object.keys(CANARIES).filter((name) => text.includes(CANARIES[name]));
+export const secretsIn = (text) => Object.keys(SECRETS).filter((name) => text.includes(SECRETS[name]));
 
 /**
  * Sends a request and resolves when the headers of the answer are there; its body is still on its way.

@@ -9,6 +9,15 @@ export const CANARIES = {
   MASTER_KEY: "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTAwMDA",
 };
 
+/** What a test's house has as `ADMIN_TOKEN`. */
+export const ADMIN_TOKEN = "canary-admin-token-5d1c77e0";
+
+/** What a test's house has as `TURNSTILE_SECRET`. */
+export const TURNSTILE_SECRET = "canary-turnstile-secret";
+
+/** Secrets that not every house has, and that no answer may hold either. */
+export const SECRETS = { ...CANARIES, ADMIN_TOKEN, TURNSTILE_SECRET };
+
 /** Of every behaviour: short enough for tests, long enough for a busy machine. */
 export const DEADLINES = { first_token_ms: 1500, idle_ms: 1200, total_ms: 3000 };
 

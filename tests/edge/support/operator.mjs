@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 
 import { call } from "./client.mjs";
+import { ADMIN_TOKEN } from "./config.mjs";
 import { authenticator } from "./totp.mjs";
 
-/** What a test's house has as `ADMIN_TOKEN`. */
-export const ADMIN_TOKEN = "canary-admin-token-5d1c77e0";
+export { ADMIN_TOKEN };
 
 /** Somebody with an authenticator. */
 class Operator {

@@ -61,8 +61,7 @@ pub fn again(view: &View) -> Option<Page> {
         "totp_secret": field("_totp_secret"),
         "totp_uri": field("_totp_uri"),
     });
-    let proof = ["token", "invite"].map(|name| (name, field(name)));
-    Some(enrolment_page(view, field("call"), &shown, &proof))
+    Some(enrolment_page(view, field("call"), &shown))
 }
 
 fn set_up() -> Page {
@@ -77,7 +76,7 @@ fn set_up() -> Page {
         title: "Set up administration".to_owned(),
         body: text(
             "p",
-            "Nobody can sign in yet: the secret ADMIN_TOKEN is not set, and without it nobody can become the owner.",
+            "Nobody can sign in yet: the secret ADMIN_TOKEN is not set or has fewer than 16 characters, and without it nobody can become the owner.",
         ) + &element("ol", &[], &steps),
     }
 }
@@ -180,7 +179,7 @@ fn sign_in<P: Port>(cx: &Context<'_, P>, view: &View) -> Page {
 }
 
 /// The second step of claiming and joining, and of a new second factor: what to keep, and a code that proves it.
-pub fn enrolment_page(view: &View, call: &str, shown: &Value, proof: &[(&str, &str)]) -> Page {
+pub fn enrolment_page(view: &View, call: &str, shown: &Value) -> Page {
     let key = str_at(shown, "operator_key");
     let secret = str_at(shown, "totp_secret");
     let uri = str_at(shown, "totp_uri");
@@ -219,17 +218,13 @@ pub fn enrolment_page(view: &View, call: &str, shown: &Value, proof: &[(&str, &s
         },
         &add,
     ));
-    let mut form = view
+    let form = view
         .form(call)
         .hidden("enrolment", str_at(shown, "enrolment"))
         // For this page alone, should the code be wrong.
         .hidden("_operator_key", key)
         .hidden("_totp_secret", secret)
-        .hidden("_totp_uri", uri);
-    for (name, value) in proof.iter().filter(|(_, value)| !value.is_empty()) {
-        form = form.hidden(name, value);
-    }
-    let form = form
+        .hidden("_totp_uri", uri)
         .input(
             "Code",
             "code",

@@ -20,13 +20,13 @@ const TEMPLATE: &str = "/gatehouse/admin";
 const BARE: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title><!--gatehouse:title--></title>\
 <!--gatehouse:nav--><h1><!--gatehouse:title--></h1><!--gatehouse:body--></html>";
 
-/// Keeps what undoes the last change, for as long as [`UNDO_SECONDS`].
-const UNDO: &str = "__Host-gatehouse-undo";
-const UNDO_PLAIN: &str = "gatehouse-undo";
+/// Keeps what the last form did and what undoes it, for as long as [`NOTICE_SECONDS`].
+const NOTICE: &str = "__Host-gatehouse-notice";
+const NOTICE_PLAIN: &str = "gatehouse-notice";
 /// 5 min × 60 s.
-const UNDO_SECONDS: &str = "300";
+const NOTICE_SECONDS: &str = "300";
 /// Browsers keep at least 4096 bytes of a cookie (RFC 6265 §6.1); its name and attributes are among them.
-const MAX_UNDO: usize = 3800;
+const MAX_NOTICE: usize = 3800;
 /// A refusal: its cause and its way out before its code.
 pub fn refused<P: Port>(cx: &Context<'_, P>, refusal: &Refusal) -> String {
     let entry = refusal.code.entry();
@@ -140,25 +140,27 @@ fn nav<P: Port>(cx: &Context<'_, P>, view: &View) -> String {
     )
 }
 
-/// What the last form did, from a fixed list of words, and what undoes it.
+/// What the last form did, from a fixed list of words, and what undoes it. The browser must have kept it: no link can
+/// tell of what was not done.
 fn notice<P: Port>(cx: &Context<'_, P>, view: &View) -> String {
     if cx.head.method == "POST" {
         return String::new();
     }
-    let Some(name) = cx.head.query_value("notice") else {
+    let (Some(name), Some(kept)) = (cx.head.query_value("notice"), kept(cx)) else {
         return String::new();
     };
-    let Some(endpoint) = ENDPOINTS
+    let (did, undo) = kept.split_once('\n').unwrap_or((&kept, ""));
+    let done = ENDPOINTS
         .iter()
-        .find(|endpoint| format!("{:?}", endpoint.call) == name)
-    else {
+        .find(|endpoint| did == name && format!("{:?}", endpoint.call) == name);
+    let Some(endpoint) = done else {
         return String::new();
     };
     let mut inner = text("p", result::done(endpoint.call));
     if cx.standing.is_some()
-        && let Some((call, body)) = undo(cx)
+        && let Some((call, body)) = undo.split_once('\n')
     {
-        inner.push_str(&view.button(&call, "Undo", "", &[("*:json", &body)]));
+        inner.push_str(&view.button(call, "Undo", "", &[("*:json", body)]));
     }
     element(
         "div",
@@ -167,18 +169,16 @@ fn notice<P: Port>(cx: &Context<'_, P>, view: &View) -> String {
     )
 }
 
-const fn undo_cookie(https: bool) -> &'static str {
-    if https { UNDO } else { UNDO_PLAIN }
+const fn notice_cookie(https: bool) -> &'static str {
+    if https { NOTICE } else { NOTICE_PLAIN }
 }
 
-/// What undoes the last change, as the browser kept it: a call and its body.
-fn undo<P: Port>(cx: &Context<'_, P>) -> Option<(String, String)> {
-    let name = undo_cookie(cx.head.https());
+/// What the browser kept of the last form: what it did, and a call and its body that undo it, each in a line.
+fn kept<P: Port>(cx: &Context<'_, P>) -> Option<String> {
+    let name = notice_cookie(cx.head.https());
     let mut cookies = cx.head.cookie.as_deref()?.split(';');
     let kept = cookies.find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))?;
-    let text = String::from_utf8(from_base64url(kept)?).ok()?;
-    let (call, body) = text.split_once('\n')?;
-    Some((call.to_owned(), body.to_owned()))
+    String::from_utf8(from_base64url(kept)?).ok()
 }
 
 /// Back to the page, with a notice and what undoes the change.
@@ -191,28 +191,24 @@ pub fn back<P: Port>(
 ) -> Reply<P> {
     let address = format!("/admin{path}?notice={call:?}");
     let secure = if cx.head.https() { "; Secure" } else { "" };
-    let kept = undo_text(undo, version).filter(|text| text.len() <= MAX_UNDO);
-    let lasts = if kept.is_some() { UNDO_SECONDS } else { "0" };
-    let name = undo_cookie(cx.head.https());
+    let did = format!("{call:?}");
+    let kept = undo_text(undo, version)
+        .map(|undo| base64url([&did, "\n", &undo].concat().as_bytes()))
+        .filter(|text| text.len() <= MAX_NOTICE)
+        .unwrap_or_else(|| base64url(did.as_bytes()));
     let cookie = [
-        name,
+        notice_cookie(cx.head.https()),
         "=",
-        kept.as_deref().unwrap_or_default(),
+        &kept,
         "; Path=/; Max-Age=",
-        lasts,
+        NOTICE_SECONDS,
         "; HttpOnly; SameSite=Strict",
         secure,
     ];
-    let reply = Reply::status(303)
+    Reply::status(303)
         .header("location", address)
-        .header("cache-control", "no-store");
-    // Nothing is taken away that is not there.
-    let idle = kept.is_none() && !cx.head.cookie.as_deref().unwrap_or_default().contains(name);
-    if idle {
-        reply
-    } else {
-        reply.header("set-cookie", cookie.concat())
-    }
+        .header("cache-control", "no-store")
+        .header("set-cookie", cookie.concat())
 }
 
 fn undo_text(undo: &Value, version: &Value) -> Option<String> {
@@ -224,6 +220,5 @@ fn undo_text(undo: &Value, version: &Value) -> Option<String> {
     // Not over what somebody changed meanwhile.
     body.as_object_mut()?
         .insert("expect".to_owned(), version.clone());
-    let text = [str_at(undo, "method"), " ", path, "\n", &body.to_string()].concat();
-    Some(base64url(text.as_bytes()))
+    Some([str_at(undo, "method"), " ", path, "\n", &body.to_string()].concat())
 }

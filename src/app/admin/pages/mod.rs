@@ -67,9 +67,9 @@ enum Answer<P: Port> {
 /// | # | step | refusal |
 /// |---|---|---|
 /// | 1 | method | 405 |
-/// | 2 | lists, the networks that operators come from, rate | 403, 429 |
+/// | 2 | lists, the networks that operators come from; rate: of the session where there is one, else of the network | 403, 429 |
 /// | 3 | a form of another site changes nothing | 403 |
-/// | 4 | session; without one, set-up or sign-in | 401, 503 |
+/// | 4 | session as it is after the form came; without one, set-up or sign-in | 401, 503 |
 /// | 5 | a form: role, confirmation, fresh second factor, the call | any, on the page that it came from |
 /// | 6 | the page: the calls whose answers it shows | any, on that page |
 ///
@@ -91,7 +91,17 @@ pub async fn page<P: Port, B: ByteSource>(
     }
     // 2
     let caller = arrived(port, head, request_id).await?;
-    let limits = admit(port, &caller, None, LimitClass::Read).await?;
+    let mut cx = Context {
+        port,
+        head,
+        caller,
+        standing: None,
+        session: String::new(),
+        id: String::new(),
+        fields: Map::new(),
+    };
+    sign(&mut cx).await?;
+    let limits = cx.admit().await?;
     // 3
     let pairs = if posted {
         same_site(
@@ -104,19 +114,9 @@ pub async fn page<P: Port, B: ByteSource>(
         Vec::new()
     };
     // 4
-    let mut cx = Context {
-        port,
-        head,
-        caller,
-        standing: None,
-        session: String::new(),
-        id: String::new(),
-        fields: Map::new(),
-    };
-    match cx.sign().await {
-        Ok(()) => {}
-        Err(refusal) if refusal.code == Code::InvalidCredentials => {}
-        Err(refusal) => return Err(refusal),
+    if posted {
+        cx.standing = None;
+        sign(&mut cx).await?;
     }
     let role = cx.standing.as_ref().map(|standing| standing.role);
     let mut view = View::new(path.trim_end_matches('/').to_owned(), role);
@@ -140,6 +140,14 @@ pub async fn page<P: Port, B: ByteSource>(
     match answer {
         Answer::Page(page) => Ok(framed(&cx, &view, page).await.headers(limits)),
         Answer::Reply(reply) => Ok(reply.headers(limits)),
+    }
+}
+
+/// Reads the session, if there is one.
+async fn sign<P: Port>(cx: &mut Context<'_, P>) -> Result<(), Refusal> {
+    match cx.sign().await {
+        Err(refusal) if refusal.code != Code::InvalidCredentials => Err(refusal),
+        _ => Ok(()),
     }
 }
 
@@ -168,6 +176,10 @@ async fn submit<P: Port>(
     let (method, address) = call.split_once(' ').unwrap_or_default();
     let path = address.split('?').next().unwrap_or_default();
     let endpoint = find(method, path)?.endpoint;
+    if endpoint.access == Access::Open && cx.standing.is_some() {
+        // Attempts to sign in count for the network, whoever makes them.
+        admit(cx.port, &cx.caller, None, LimitClass::Read).await?;
+    }
     let stale = match right(cx, endpoint.access).await {
         Ok(()) => false,
         Err(refusal) if refusal.code == Code::SecondFactorRequired => true,

@@ -21,7 +21,7 @@ pub const fn danger(call: Call) -> Option<(&'static str, &'static str)> {
             "Revoke the key",
         ),
         Call::SiteKeyRemove => (
-            "Pages with this key begin no new sessions. Sessions that they have last until they expire. This can be undone.",
+            "Pages with this key begin no new sessions. Sessions that they have last until they expire, and are not renewed. This can be undone.",
             "Remove the site key",
         ),
         Call::VisitorRevoke => (
@@ -31,6 +31,18 @@ pub const fn danger(call: Call) -> Option<(&'static str, &'static str)> {
         Call::VisitorsRevokeAll => (
             "Every session of every visitor that was issued so far ends now. Pages begin new ones by themselves. This cannot be undone.",
             "End all sessions",
+        ),
+        Call::OperatorChange => (
+            "Whoever is disabled loses their sessions, and their key opens nothing until somebody enables them again; whoever is enabled can sign in.",
+            "Go on",
+        ),
+        Call::OperatorRole => (
+            "The operator may do from now on what the new role may. An owner may do everything, and can remove the other owners, you among them.",
+            "Change the role",
+        ),
+        Call::BudgetSet => (
+            "Calls that the new budget does not cover are refused from now on; where there is no budget, nothing bounds what calls cost. This can be undone.",
+            "Change the budget",
         ),
         Call::OperatorRemove => (
             "The operator's sessions end, and the operator key opens nothing any more; an invite is withdrawn. This cannot be undone.",
@@ -53,7 +65,7 @@ pub const fn danger(call: Call) -> Option<(&'static str, &'static str)> {
             "Remove the key",
         ),
         Call::Erase => (
-            "The visitor's documents, stored answers and sessions are deleted, and the visitor's name is taken out of the audit log, whose proofs stay valid. This cannot be undone.",
+            "The visitor's documents and stored answers are deleted, the sessions end, and the visitor's name is taken out of the audit log, whose proofs stay valid. Use and spend stay as numbers under an id that names nobody any more. This cannot be undone.",
             "Erase the data",
         ),
         Call::OwnKey => (
@@ -272,8 +284,7 @@ pub fn answer<P: Port>(
             )
         }
         Call::Claim | Call::Join | Call::OwnTotp if has("enrolment") => {
-            let proof = ["token", "invite"].map(|name| (name, said(name)));
-            enrolment_page(view, said("call"), &told, &proof)
+            enrolment_page(view, said("call"), &told)
         }
         Call::Claim | Call::Join => recovery_page(list_at(&told, "recovery_codes"), "/admin"),
         Call::OwnRecovery => recovery_page(list_at(&told, "recovery_codes"), "/admin/me"),
@@ -315,4 +326,45 @@ fn verdict(view: &View, checkpoint: &str, told: &Value) -> Page {
     }
     body.push_str(&element("p", &[], &link("/audit", "To the audit log")));
     Page::ok("Verification", body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::danger;
+    use crate::domain::admin::{Access, Call, ENDPOINTS};
+
+    /// What wants a fresh code and yet does not ask first.
+    const NOT_ASKED: &[Call] = &[
+        // Its second step asks for a code of the new authenticator.
+        Call::OwnTotp,
+        // Something new, which takes nothing from anybody and can be withdrawn.
+        Call::KeyCreate,
+        Call::SiteKeyCreate,
+        Call::OperatorInvite,
+        // The form shows what stands; it can be set back, most of it by one button.
+        Call::KeyChange,
+        Call::SiteKeyChange,
+        Call::ListsSet,
+        Call::BlockAdd,
+        Call::BlockRemove,
+        // The old one is good for a while.
+        Call::KeyRotate,
+        Call::KeyringRotate,
+        // A provider's key is replaced by whoever has another one.
+        Call::ProviderKeySet,
+        // They change nothing.
+        Call::KeyringExport,
+        Call::AuditExport,
+    ];
+
+    #[test]
+    fn what_asks_first_wants_a_fresh_code_and_the_reverse() {
+        for endpoint in ENDPOINTS {
+            let call = endpoint.call;
+            let fresh = matches!(endpoint.access, Access::Right(action) if action.fresh());
+            let asks = danger(call).is_some();
+            assert_eq!(fresh, asks || NOT_ASKED.contains(&call), "{call:?}");
+            assert!(!asks || !NOT_ASKED.contains(&call), "{call:?}");
+        }
+    }
 }

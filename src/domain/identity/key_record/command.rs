@@ -36,8 +36,9 @@ pub enum Command {
         #[serde(rename = "a")]
         attempt: String,
     },
-    /// Gives it a new secret: `Known`; `Conflict` when it is revoked. The current one stays good for the overlap, one
-    /// before that ends at once.
+    /// Gives it a new secret: `Known`; `Conflict` when it is revoked; `Full` when
+    /// [`MAX_PREVIOUS`](super::MAX_PREVIOUS) earlier ones are good still. The current one stays good for the overlap,
+    /// those before it until their own deadlines; without an overlap all of them end at once.
     #[serde(rename = "rotate")]
     Rotate {
         /// Of the new secret.
@@ -92,7 +93,7 @@ pub enum Reply {
     /// That nonce was spent.
     #[serde(rename = "replay")]
     Replayed,
-    /// Too many nonces are remembered.
+    /// Too many nonces are remembered, or too many earlier secrets are good.
     #[serde(rename = "full")]
     Full,
     /// The id is taken.

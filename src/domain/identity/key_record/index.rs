@@ -1,4 +1,7 @@
 //! The ids of a tenant's keys, so that they can be listed. Rows: `key/<id>`.
+//!
+//! Whoever is about to change a key puts it here first. The entry then tells that an event may wait in the key's own
+//! object, which nobody would find otherwise when its delivery failed.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -31,12 +34,15 @@ pub struct Entry {
     /// When it was revoked.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Millis>,
+    /// When it was last put here, as long as an event of that change may wait in the key's object.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Millis>,
 }
 
 /// What may be asked of the index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IndexCommand {
-    /// Notes a key, or what changed of it: `Noted`, or `Full`. A revocation once noted stays.
+    /// Notes a key, or what changed of it: `Noted`, or `Full`. A revocation once noted stays; [`Entry::waits`] is now.
     #[serde(rename = "put")]
     Put(Entry),
     /// Forgets a key that was never made after all: `Noted`.
@@ -55,6 +61,12 @@ pub enum IndexCommand {
         #[serde(rename = "n")]
         limit: usize,
     },
+    /// Keys in whose objects events may wait, at most so many: `Waiting`.
+    #[serde(rename = "waits")]
+    Waiting(usize),
+    /// Nothing waits in these objects any more, unless they were put again since (id, [`Entry::waits`]): `Noted`.
+    #[serde(rename = "settled")]
+    Settled(Vec<(String, Millis)>),
 }
 
 /// What the index answers.
@@ -76,6 +88,9 @@ pub enum IndexReply {
         #[serde(rename = "n")]
         next: Option<String>,
     },
+    /// (id, [`Entry::waits`]), those that wait for longest first.
+    #[serde(rename = "waits")]
+    Waiting(Vec<(String, Millis)>),
 }
 
 /// The index of one tenant.
@@ -98,6 +113,7 @@ impl Machine for KeyIndex {
                 created: Millis::ZERO,
                 created_by: String::new(),
                 revoked: None,
+                waits: None,
             });
             Some((id, entry))
         };
@@ -106,10 +122,10 @@ impl Machine for KeyIndex {
         }
     }
 
-    fn apply(&mut self, _now: Millis, command: IndexCommand) -> (IndexReply, Effects) {
+    fn apply(&mut self, now: Millis, command: IndexCommand) -> (IndexReply, Effects) {
         let mut effects = Effects::default();
         let reply = match command {
-            IndexCommand::Put(entry) => self.put(entry, &mut effects),
+            IndexCommand::Put(entry) => self.put(now, entry, &mut effects),
             IndexCommand::Drop { id } => {
                 if self.entries.remove(&id).is_some() {
                     effects.writes.push(row(&id, None));
@@ -117,6 +133,26 @@ impl Machine for KeyIndex {
                 IndexReply::Noted
             }
             IndexCommand::Page { after, limit } => self.page(after.as_deref(), limit),
+            IndexCommand::Waiting(limit) => {
+                let all = self.entries.values();
+                let mut waiting: Vec<(String, Millis)> = all
+                    .filter_map(|entry| Some((entry.id.clone(), entry.waits?)))
+                    .collect();
+                waiting.sort_by_key(|(_, since)| *since);
+                waiting.truncate(limit.min(MAX_PAGE));
+                IndexReply::Waiting(waiting)
+            }
+            IndexCommand::Settled(settled) => {
+                for (id, since) in settled {
+                    if let Some(entry) = self.entries.get_mut(&id)
+                        && entry.waits == Some(since)
+                    {
+                        entry.waits = None;
+                        effects.writes.push(row_of(entry));
+                    }
+                }
+                IndexReply::Noted
+            }
         };
         (reply, effects)
     }
@@ -127,7 +163,8 @@ impl Machine for KeyIndex {
 }
 
 impl KeyIndex {
-    fn put(&mut self, mut entry: Entry, effects: &mut Effects) -> IndexReply {
+    fn put(&mut self, now: Millis, mut entry: Entry, effects: &mut Effects) -> IndexReply {
+        entry.waits = Some(now);
         match self.entries.get(&entry.id) {
             Some(known) => {
                 entry.revoked = known.revoked.or(entry.revoked);
@@ -138,8 +175,7 @@ impl KeyIndex {
             None if self.entries.len() >= MAX_KEYS => return IndexReply::Full,
             None => {}
         }
-        let text = serde_json::to_string(&entry).unwrap_or_default();
-        effects.writes.push(row(&entry.id, Some(text)));
+        effects.writes.push(row_of(&entry));
         self.entries.insert(entry.id.clone(), entry);
         IndexReply::Noted
     }
@@ -164,6 +200,11 @@ impl KeyIndex {
             .map(|last| format!("{}.{}", last.created.0, last.id));
         IndexReply::Page { entries, next }
     }
+}
+
+fn row_of(entry: &Entry) -> Write {
+    let text = serde_json::to_string(entry).unwrap_or_default();
+    row(&entry.id, Some(text))
 }
 
 fn row(id: &str, value: Option<String>) -> Write {

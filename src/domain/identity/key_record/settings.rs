@@ -214,7 +214,7 @@ pub struct View {
     pub version: u32,
     /// When its current secret was made.
     pub secret_since: Millis,
-    /// Until when the secret before that is good too.
+    /// Until when a secret before that is good too: the last deadline of those that are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap_until: Option<Millis>,
     /// When it was revoked.

@@ -251,13 +251,77 @@ fn both_secrets_are_good_during_the_overlap_and_one_after_it() {
 }
 
 #[test]
-fn a_second_rotation_ends_the_oldest_secret_and_none_comes_back() {
+fn a_rotation_that_is_repeated_leaves_every_secret_its_own_deadline() {
     let mut house = made(settings());
     known(house.ask(NOW, rotate(2, 3600)));
     assert_eq!(house.ask(NOW, rotate(1, 3600)), Reply::Conflict);
+    // The answer was lost, and the caller made another secret.
+    let again = known(house.ask(after(10), rotate(3, 60)));
+    assert_eq!(again.overlap_until, Some(after(3600)));
+    house.reload(after(10));
+    for n in [1, 2, 3] {
+        known(house.ask(after(69), auth(n)));
+    }
+    house.wake(after(70));
+    for (n, opens) in [(1, true), (2, false), (3, true)] {
+        let reply = house.ask(after(70), auth(n));
+        assert_eq!(reply != Reply::Unknown, opens, "{n}");
+    }
+    assert_eq!(house.alarm, Some(after(3600)));
+    house.wake(after(3600));
+    assert_eq!(house.ask(after(3600), auth(1)), Reply::Unknown);
+    assert_eq!(known(house.ask(NOW, Command::Look)).overlap_until, None);
+}
+
+#[test]
+fn three_earlier_secrets_are_good_and_none_more() {
+    let mut house = made(settings());
+    for n in 2..=4 {
+        known(house.ask(NOW, rotate(n, 60)));
+    }
+    assert_eq!(house.ask(NOW, rotate(5, 60)), Reply::Full);
+    for n in 1..=4 {
+        known(house.ask(NOW, auth(n)));
+    }
+    known(house.ask(after(60), rotate(5, 60)));
+    for (n, opens) in [(1, false), (2, false), (3, false), (4, true), (5, true)] {
+        let reply = house.ask(after(60), auth(n));
+        assert_eq!(reply != Reply::Unknown, opens, "{n}");
+    }
+}
+
+#[test]
+fn secrets_before_the_current_one_are_read_in_both_forms() {
+    let mut house = made(settings());
+    known(house.ask(NOW, rotate(2, 60)));
+    let row = &house.rows["rec/key"];
+    let tail = format!(
+        r#""overlap_until":1800000060000}},"h":"{}","q":[["{}",1800000060000]]}}"#,
+        hash(2),
+        hash(1)
+    );
+    assert!(row.ends_with(&tail), "{row}");
+    // As it was written while there could be only one.
+    let old = row.replace(
+        &format!(r#""q":[["{}",1800000060000]]"#, hash(1)),
+        &format!(r#""p":"{}""#, hash(1)),
+    );
+    assert_ne!(&old, row);
+    house.rows.insert("rec/key".into(), old);
+    house.reload(NOW);
+    known(house.ask(after(1), rotate(3, 3600)));
+    for n in [1, 2, 3] {
+        known(house.ask(after(59), auth(n)));
+    }
+    assert_eq!(house.ask(after(60), auth(1)), Reply::Unknown);
+    known(house.ask(after(60), auth(2)));
+}
+
+#[test]
+fn a_rotation_without_an_overlap_ends_all_secrets_before_it() {
+    let mut house = made(settings());
+    known(house.ask(NOW, rotate(2, 3600)));
     known(house.ask(NOW, rotate(3, 3600)));
-    assert_eq!(house.ask(NOW, auth(1)), Reply::Unknown);
-    known(house.ask(NOW, auth(2)));
     known(house.ask(NOW, rotate(4, 0)));
     for (n, opens) in [(1, false), (2, false), (3, false), (4, true)] {
         assert_eq!(house.ask(NOW, auth(n)) != Reply::Unknown, opens, "{n}");
@@ -598,7 +662,7 @@ proptest! {
                     prop_assert!(!revoked);
                     let next = (1..5).find(|n| hash(*n) == text).unwrap();
                     if next != current && overlap == Millis::ZERO {
-                        ended.push(current);
+                        ended = (1..5).filter(|n| *n != next).collect();
                     }
                     if next != current {
                         ended.retain(|n| *n != next);
@@ -621,6 +685,15 @@ fn entry(n: u64) -> Entry {
         created: Millis(n / 3),
         created_by: "op_1".into(),
         revoked: None,
+        waits: None,
+    }
+}
+
+/// As it stands in the list.
+fn listed(entry: Entry) -> Entry {
+    Entry {
+        waits: Some(NOW),
+        ..entry
     }
 }
 
@@ -651,7 +724,7 @@ fn every_key_is_listed_once_newest_first_whatever_the_page() {
             IndexReply::Noted
         );
     }
-    let mut expected: Vec<Entry> = (0..100).map(entry).collect();
+    let mut expected: Vec<Entry> = (0..100).map(entry).map(listed).collect();
     expected.sort_by_key(|e| (std::cmp::Reverse(e.created), e.id.clone()));
     for limit in [1, 7, 99, 100, 200] {
         assert_eq!(pages(&mut house, limit), expected);
@@ -660,7 +733,7 @@ fn every_key_is_listed_once_newest_first_whatever_the_page() {
     assert_eq!(pages(&mut house, 50), expected);
     assert_eq!(
         house.rows["key/key00004"],
-        r#"{"id":"key00004","n":"name 4","c":1,"b":"op_1"}"#
+        r#"{"id":"key00004","n":"name 4","c":1,"b":"op_1","w":1800000000000}"#
     );
     // A page after an entry that is gone meanwhile.
     let first = house.ask(
@@ -701,12 +774,42 @@ fn a_revocation_in_the_list_stays_and_no_unreadable_row_is_hidden() {
     };
     house.ask(NOW, IndexCommand::Put(revoked.clone()));
     house.ask(NOW, IndexCommand::Put(entry(4)));
-    assert_eq!(pages(&mut house, 10), [revoked]);
+    assert_eq!(pages(&mut house, 10), [listed(revoked)]);
     house.rows.insert("key/broken".into(), "{".into());
     house.rows.insert("acct/other".into(), "{}".into());
     house.reload(NOW);
     let ids: Vec<String> = pages(&mut house, 10).into_iter().map(|e| e.id).collect();
     assert_eq!(ids, ["key00004", "broken"]);
+}
+
+#[test]
+fn a_key_that_was_put_waits_until_it_is_settled_as_it_was_put() {
+    let mut house = House::<KeyIndex>::new();
+    let waiting =
+        |house: &mut House<KeyIndex>, limit| match house.ask(NOW, IndexCommand::Waiting(limit)) {
+            IndexReply::Waiting(waiting) => waiting,
+            other => panic!("{other:?}"),
+        };
+    house.ask(after(2), IndexCommand::Put(entry(1)));
+    house.ask(after(1), IndexCommand::Put(entry(2)));
+    let (one, two) = (
+        ("key00001".to_owned(), after(2)),
+        ("key00002".to_owned(), after(1)),
+    );
+    assert_eq!(waiting(&mut house, 9), [two.clone(), one.clone()]);
+    assert_eq!(waiting(&mut house, 1), std::slice::from_ref(&two));
+    // Changed again meanwhile: what was delivered before says nothing of that.
+    house.ask(after(3), IndexCommand::Put(entry(1)));
+    let settled = IndexCommand::Settled(vec![one, two, ("key00009".into(), NOW)]);
+    assert_eq!(house.ask_again(after(4), settled), IndexReply::Noted);
+    house.reload(after(4));
+    assert_eq!(waiting(&mut house, 9), [("key00001".to_owned(), after(3))]);
+    assert_eq!(pages(&mut house, 9).len(), 2);
+    // A row of before says nothing, and waits for nothing.
+    let row = r#"{"id":"key00007","n":"name","c":1,"b":"op_1"}"#;
+    house.rows.insert("key/key00007".into(), row.into());
+    house.reload(after(4));
+    assert_eq!(waiting(&mut house, 9).len(), 1);
 }
 
 #[test]

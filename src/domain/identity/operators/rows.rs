@@ -38,6 +38,9 @@ pub struct Profile {
     /// Kept, but may not sign in.
     #[serde(rename = "d")]
     pub disabled: bool,
+    /// When they last gave a code that was good.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub signed_in: Option<Millis>,
 }
 
 /// What an operator signs in with. None of it is a secret by itself: hashes, and a text that the keyring sealed.

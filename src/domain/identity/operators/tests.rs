@@ -250,12 +250,103 @@ fn six_wrong_codes_close_the_door_and_success_opens_it() {
         house.knock("ann", "key-ann").1,
         Reply::TooMany(Millis::from_secs(30))
     );
-    // Confirming a session is an attempt like any other.
-    let again = Command::Begin("c".into(), Knock::Session("hash-one".into()));
-    assert_eq!(house.ask(again), Reply::TooMany(Millis::from_secs(30)));
     house.wait(Millis::from_secs(30));
     house.sign_in("ann", 12, "two");
     house.sign_in("ann", 13, "three");
+}
+
+fn knock_again(house: &mut House, session: &str) -> (String, Reply) {
+    let attempt = house.call();
+    let knock = Knock::Session(format!("hash-{session}"));
+    let reply = house.ask(Command::Begin(attempt.clone(), knock));
+    (attempt, reply)
+}
+
+#[test]
+fn wrong_codes_with_the_key_keep_no_session_from_confirming() {
+    let mut house = House::claimed();
+    house.sign_in("ann", 11, "one");
+    // Somebody has the key and no authenticator.
+    for _ in 0..5 {
+        assert!(matches!(house.knock("ann", "key-ann").1, Reply::Sealed(..)));
+    }
+    assert!(matches!(house.knock("ann", "key-ann").1, Reply::TooMany(_)));
+    let (attempt, told) = knock_again(&mut house, "one");
+    assert!(matches!(told, Reply::Sealed(..)), "{told:?}");
+    // An attempt that was begun with the key confirms nothing.
+    let (hash, fresh) = ("hash-one".to_owned(), FRESH);
+    let confirm = |attempt: &str, step| Command::Confirm(attempt.into(), hash.clone(), step, fresh);
+    assert_eq!(house.ask(confirm("call-3", 12)), no(Why::Refused));
+    assert!(matches!(house.ask(confirm(&attempt, 12)), Reply::In(_)));
+    // Success in the session does not open the door for whoever knocks outside.
+    assert!(matches!(house.knock("ann", "key-ann").1, Reply::TooMany(_)));
+}
+
+#[test]
+fn a_session_has_five_free_attempts_and_its_counter_ends_with_it() {
+    let mut house = House::claimed();
+    house.sign_in("ann", 11, "one");
+    house.sign_in("ann", 12, "two");
+    for _ in 0..5 {
+        let told = knock_again(&mut house, "one").1;
+        assert!(matches!(told, Reply::Sealed(..)), "{told:?}");
+    }
+    let wait = Reply::TooMany(Millis::from_secs(30));
+    assert_eq!(knock_again(&mut house, "one").1, wait);
+    house.reload();
+    assert_eq!(knock_again(&mut house, "one").1, wait);
+    assert!(matches!(
+        knock_again(&mut house, "two").1,
+        Reply::Sealed(..)
+    ));
+    assert!(matches!(house.knock("ann", "key-ann").1, Reply::Sealed(..)));
+    assert!(house.rows.contains_key("op/a/s/one"));
+    assert_eq!(house.act("one", Deed::SignOut), Reply::Done);
+    assert!(!house.rows.contains_key("op/a/s/one"));
+}
+
+#[test]
+fn wrong_invitations_and_set_up_tokens_count_with_unknown_keys() {
+    let mut house = House::claimed();
+    for i in 0..20 {
+        let knock = Command::Begin(format!("n{i}"), Knock::Nobody);
+        assert_eq!(house.ask(knock), no(Why::Unknown));
+    }
+    let more = Command::Begin("n20".into(), Knock::Nobody);
+    assert_eq!(house.ask(more), Reply::TooMany(Millis::from_secs(30)));
+    assert!(matches!(house.knock("nobody", "x").1, Reply::TooMany(_)));
+    house.sign_in("ann", 11, "one");
+}
+
+#[test]
+fn the_last_sign_in_outlives_its_session_and_older_rows_have_none() {
+    let mut house = House::claimed();
+    let profile = |house: &mut House| match house.ask(Command::List) {
+        Reply::List(operators, _) => operators[0].clone(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(profile(&mut house).signed_in, None);
+    house.reload();
+    assert!(!house.rows["op/o/ann"].contains(r#""s":1"#));
+    house.sign_in("ann", 11, "one");
+    assert_eq!(house.act("one", Deed::SignOut), Reply::Done);
+    house.reload();
+    assert_eq!(profile(&mut house).signed_in, Some(NOW));
+}
+
+#[test]
+fn a_session_that_was_idle_for_too_long_is_not_listed() {
+    let mut house = House::claimed();
+    house.sign_in("ann", 11, "one");
+    let listed = |house: &mut House| match house.ask(Command::Sessions(None, IDLE)) {
+        Reply::Sessions(sessions) => sessions.len(),
+        other => panic!("{other:?}"),
+    };
+    house.wait(Millis(IDLE.0 - 1));
+    assert_eq!(listed(&mut house), 1);
+    house.wait(Millis(1));
+    assert_eq!(listed(&mut house), 0);
+    assert!(!house.is_in("one"));
 }
 
 #[test]
@@ -598,8 +689,8 @@ fn lists_show_no_hash_and_no_seed() {
     house.bring("ann", "bob", Role::Admin);
     let replies = [
         house.ask(Command::List),
-        house.ask(Command::Sessions(None)),
-        house.ask(Command::Sessions(Some("bob".into()))),
+        house.ask(Command::Sessions(None, IDLE)),
+        house.ask(Command::Sessions(Some("bob".into()), IDLE)),
         house.ask(Command::Peek("invite-bob".into())),
         house.authenticate("bob"),
         house.ask(Command::State),
@@ -689,7 +780,7 @@ fn stored_forms_are_pinned() {
         ),
         (
             "op/o/ann",
-            r#"[{"i":"ann","n":"Name of ann","r":"owner","c":1795237500000,"b":null,"d":false},{"k":"key-ann","s":"sealed-ann","l":11,"r":["code-ann-0","code-ann-1","code-ann-2","code-ann-3","code-ann-4","code-ann-5","code-ann-6","code-ann-7","code-ann-8","code-ann-9"]}]"#,
+            r#"[{"i":"ann","n":"Name of ann","r":"owner","c":1795237500000,"b":null,"d":false,"s":1795237500000},{"k":"key-ann","s":"sealed-ann","l":11,"r":["code-ann-0","code-ann-1","code-ann-2","code-ann-3","code-ann-4","code-ann-5","code-ann-6","code-ann-7","code-ann-8","code-ann-9"]}]"#,
         ),
     ];
     let rows: Vec<(&str, &str)> = rows.iter().map(|(key, row)| (&**key, &**row)).collect();

@@ -42,6 +42,9 @@ pub struct Alert {
     /// Against what.
     #[serde(rename = "l")]
     pub of: u64,
+    /// When the hold ends that it began.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Millis>,
 }
 
 impl Alert {
@@ -128,6 +131,7 @@ pub fn of_budget(
         start: tally.start,
         count: spent,
         of: limit,
+        until: None,
     };
     let slope = (slope && known & SLOPE == 0).then(|| alert(What::Slope));
     let level = what.filter(|(bit, _)| known & bit == 0);

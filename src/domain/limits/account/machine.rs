@@ -758,6 +758,7 @@ impl Account {
                 start: now,
                 count: micros,
                 of: reserved,
+                until: None,
             });
         }
         reply

@@ -530,6 +530,7 @@ fn a_sudden_rate_slows_the_account_down_and_a_pardon_ends_it() {
     burst(&mut object, 62 * MINUTE, 230);
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].what, What::Sudden);
+    assert_eq!(told[0].until, Some(Millis(START + 72 * MINUTE)));
     assert!(told[0].of > 150 && told[0].count == told[0].of, "{told:?}");
     let Reply::Taken { status, .. } = object.take(64 * MINUTE, "x", ONE, limits) else {
         panic!()

@@ -73,6 +73,7 @@ impl Rates {
             start: Millis(self.minute.saturating_mul(MINUTE)),
             count: self.count,
             of: usual,
+            until: Some(now.plus(watch.hold)),
         };
         self.hold = Some(Hold {
             until: now.plus(watch.hold),

@@ -1,6 +1,6 @@
 //! One change of the rules, and whether it may be.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::base::time::Millis;
@@ -22,11 +22,9 @@ const MAX_TEXT: usize = 1000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// The operator's lists, laid over the configured ones.
-    Lists(Access),
-    /// The networks that reach the admin pages, instead of the configured ones. Whoever offers this sees to it that
-    /// the caller's own network is among them.
-    AdminAllow(Option<Vec<Cidr>>),
+    /// The operator's lists, laid over the configured ones, and the networks that reach the admin pages. Whoever offers
+    /// this sees to it that the caller may come back.
+    Lists(Lists),
     /// What an account may use, instead of the configured allowance. The scope is `visitor`, `tenant`, `global`, or one
     /// of `visitor/`, `key/`, `tier/`, `alias/` and a name.
     Allowance(String, Option<Allowance>),
@@ -45,6 +43,76 @@ pub enum Change {
     Flag(String, Option<Value>),
     /// The keyring has this version; a lower one than is known changes nothing.
     Keyring(u64),
+}
+
+/// Lists that are to be others; what is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Lists {
+    /// Blocks of addresses that no deny rule touches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<Cidr>>,
+    /// Blocks of addresses that may not call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<Cidr>>,
+    /// When not empty, only these countries may call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_countries: Option<Vec<Country>>,
+    /// Countries that may not call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny_countries: Option<Vec<Country>>,
+    /// Autonomous systems that no deny rule touches.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_asns: Option<Vec<u32>>,
+    /// Autonomous systems that may not call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny_asns: Option<Vec<u32>>,
+    /// The networks that reach the admin pages besides the configured ones; `Some(None)`: the configured ones alone.
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "given_or_null"
+    )]
+    pub admin_allow: Option<Option<Vec<Cidr>>>,
+}
+
+/// Tells null from what is left out.
+fn given_or_null<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Vec<Cidr>>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+impl Lists {
+    /// Puts these lists in place, and returns those that stood in the places that changed.
+    #[must_use]
+    pub fn replace(self, lists: &mut Access, admin_allow: &mut Option<Vec<Cidr>>) -> Self {
+        fn swap<T: PartialEq>(stood: &mut T, wanted: Option<T>) -> Option<T> {
+            let wanted = wanted.filter(|wanted| *wanted != *stood)?;
+            Some(std::mem::replace(stood, wanted))
+        }
+        Self {
+            allow: swap(&mut lists.allow, self.allow),
+            deny: swap(&mut lists.deny, self.deny),
+            allow_countries: swap(&mut lists.allow_countries, self.allow_countries),
+            deny_countries: swap(&mut lists.deny_countries, self.deny_countries),
+            allow_asns: swap(&mut lists.allow_asns, self.allow_asns),
+            deny_asns: swap(&mut lists.deny_asns, self.deny_asns),
+            admin_allow: swap(admin_allow, self.admin_allow),
+        }
+    }
+
+    fn fit(&self) -> bool {
+        fn fits<T>(list: Option<&Vec<T>>) -> bool {
+            list.is_none_or(|list| list.len() <= MAX_LIST)
+        }
+        fits(self.allow.as_ref())
+            && fits(self.deny.as_ref())
+            && fits(self.allow_countries.as_ref())
+            && fits(self.deny_countries.as_ref())
+            && fits(self.allow_asns.as_ref())
+            && fits(self.deny_asns.as_ref())
+            && fits(self.admin_allow.as_ref().and_then(Option::as_ref))
+    }
 }
 
 /// Somebody may not call for a while.
@@ -77,19 +145,7 @@ impl Change {
     pub(super) fn fault(&self, now: Millis) -> Option<&'static str> {
         let named = |name: &str| (1..=MAX_NAME).contains(&name.len());
         let (fine, reason) = match self {
-            Self::Lists(lists) => (
-                lists.allow.len() <= MAX_LIST
-                    && lists.deny.len() <= MAX_LIST
-                    && lists.allow_asns.len() <= MAX_LIST
-                    && lists.deny_asns.len() <= MAX_LIST
-                    && lists.allow_countries.len() <= MAX_LIST
-                    && lists.deny_countries.len() <= MAX_LIST,
-                "a list has at most 1000 entries",
-            ),
-            Self::AdminAllow(list) => (
-                list.as_ref().is_none_or(|list| list.len() <= MAX_LIST),
-                "a list has at most 1000 entries",
-            ),
+            Self::Lists(lists) => (lists.fit(), "a list has at most 1000 entries"),
             Self::Allowance(scope, allowance) => {
                 let faults = allowance.as_ref().map(Allowance::faults);
                 if let Some((_, reason)) = faults.iter().flatten().next() {

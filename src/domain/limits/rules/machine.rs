@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::alert::{Alert, Alerts, Raise, State};
-use super::change::Change;
+use super::change::{Change, Lists};
 use super::snapshot::Snapshot;
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
@@ -110,8 +110,8 @@ pub struct Rules {
     repairs: Vec<Write>,
 }
 
-/// What a step did: how to undo it, and the row to write. `None`: nothing had to be done.
-type Step = Option<(Option<Change>, Write)>;
+/// What a step did: how to undo it, and the rows to write. `None`: nothing had to be done.
+type Step = Option<(Option<Change>, Vec<Write>)>;
 
 /// There are as many as there may be.
 struct Full;
@@ -272,12 +272,11 @@ impl Rules {
         match self.step(now, change) {
             Err(Full) => Reply::Full,
             Ok(None) => Reply::Same(version),
-            Ok(Some((undo, write))) => {
-                self.now.damaged.retain(|key| *key != write.key);
+            Ok(Some((undo, rows))) => {
+                let written = |key: &String| rows.iter().any(|row| row.key == *key);
+                self.now.damaged.retain(|key| !written(key));
                 self.now.version = self.now.version.saturating_add(1);
-                if write.key != HEAD {
-                    writes.push(write);
-                }
+                writes.extend(rows);
                 writes.push(self.head());
                 Reply::Changed {
                     version: self.now.version,
@@ -300,16 +299,19 @@ impl Rules {
         let rules = &mut self.now;
         match change {
             Change::Lists(lists) => {
-                let before = std::mem::replace(&mut rules.lists, lists);
-                let write = put(LISTS, &rules.lists);
-                let same = before == rules.lists;
-                Ok((!same).then(|| (Some(Change::Lists(before)), write)))
-            }
-            Change::AdminAllow(list) => {
-                let before = std::mem::replace(&mut rules.admin_allow, list);
-                let write = put(ADMIN, &rules.admin_allow);
-                let same = before == rules.admin_allow;
-                Ok((!same).then(|| (Some(Change::AdminAllow(before)), write)))
+                let before = lists.replace(&mut rules.lists, &mut rules.admin_allow);
+                let mut rows = Vec::new();
+                if before.admin_allow.is_some() {
+                    rows.push(put(ADMIN, &rules.admin_allow));
+                }
+                let others = Lists {
+                    admin_allow: None,
+                    ..before.clone()
+                };
+                if others != Lists::default() {
+                    rows.push(put(LISTS, &rules.lists));
+                }
+                Ok((!rows.is_empty()).then(|| (Some(Change::Lists(before)), rows)))
             }
             Change::Allowance(name, value) => set(
                 &mut rules.allowances,
@@ -350,12 +352,12 @@ impl Rules {
                 let epoch = at.min(now.plus(SWEEP)).plus(EPOCH_MARGIN);
                 let later = epoch > rules.epoch;
                 rules.epoch = rules.epoch.max(epoch);
-                Ok(later.then(|| (None, self.head())))
+                Ok(later.then(|| (None, Vec::new())))
             }
             Change::Keyring(version) => {
                 let newer = version > rules.keyring;
                 rules.keyring = rules.keyring.max(version);
-                Ok(newer.then(|| (None, self.head())))
+                Ok(newer.then(|| (None, Vec::new())))
             }
         }
     }
@@ -432,7 +434,7 @@ fn set<T: Serialize>(
         key: row_key(kind, &name),
         value: wanted,
     };
-    Ok(Some((Some(undo(name, before)), write)))
+    Ok(Some((Some(undo(name, before)), vec![write])))
 }
 
 fn row_key(kind: &str, name: &str) -> String {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::change::{Block, SiteKey, Target, class_name};
 use crate::base::time::Millis;
+use crate::domain::identity::Principal;
 use crate::domain::limits::access::{self, Access, Cidr, Decision};
 use crate::domain::limits::network::Source;
 use crate::domain::settings::config::{Allowance, Limit, LimitClass};
@@ -25,7 +26,7 @@ pub struct Snapshot {
     pub keyring: u64,
     /// The operator's lists.
     pub lists: Access,
-    /// The networks that reach the admin pages, if not the configured ones.
+    /// Further networks that reach the admin pages; where none are configured, the only ones.
     pub admin_allow: Option<Vec<Cidr>>,
     /// Allowances by scope.
     pub allowances: BTreeMap<String, Allowance>,
@@ -52,6 +53,24 @@ impl Snapshot {
         (self.epoch > Millis::ZERO && issued <= self.epoch)
             || self.revoked.contains_key(token)
             || self.revoked.contains_key(visitor)
+    }
+
+    /// Was what names this principal ended before its time: its session, or without one the visitor's own token?
+    #[must_use]
+    pub fn has_ended(&self, principal: &Principal) -> bool {
+        match principal {
+            Principal::Visitor {
+                id,
+                session: Some(session),
+                ..
+            } => self.is_revoked(&session.id, id, session.issued),
+            Principal::Visitor {
+                id,
+                issued,
+                session: None,
+            } => self.is_revoked(id, id, *issued),
+            Principal::Anonymous | Principal::Key(_) => false,
+        }
     }
 
     /// The block that stands against a caller; of several the one that ends last. It holds whatever the lists allow.
@@ -114,16 +133,15 @@ impl Snapshot {
         access::decide(&[&self.lists, configured], source, country, asn)
     }
 
-    /// May this address reach the admin pages? An empty list lets everybody.
+    /// May this address reach the admin pages? An empty list lets everybody. Operators cannot take away what the
+    /// configuration lets in: whoever may deploy can always come back.
     #[must_use]
     pub fn admin_allows(&self, source: &Source, configured: &[String]) -> bool {
+        let list: Vec<Cidr> = configured.iter().filter_map(|t| t.parse().ok()).collect();
+        let in_configured = access::contains(&list, source);
         match &self.admin_allow {
-            Some(list) => list.is_empty() || access::contains(list, source),
-            None if configured.is_empty() => true,
-            None => {
-                let list: Vec<Cidr> = configured.iter().filter_map(|t| t.parse().ok()).collect();
-                access::contains(&list, source)
-            }
+            Some(list) => list.is_empty() || in_configured || access::contains(list, source),
+            None => configured.is_empty() || in_configured,
         }
     }
 

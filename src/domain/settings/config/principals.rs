@@ -28,6 +28,8 @@ pub struct Tenant {
 pub struct Session {
     /// How long a session's token is good for, in seconds.
     pub ttl_seconds: u64,
+    /// How long a session can be renewed, in seconds; then it takes a new one, with its proof.
+    pub max_age_seconds: u64,
     /// How a new session proves that it is worth one.
     pub proof: Proof,
     /// Leading zero bits of a proof of work (SHA-256); each doubles the work.
@@ -41,7 +43,8 @@ pub struct Session {
 impl Default for Session {
     fn default() -> Self {
         Self {
-            ttl_seconds: 900, // 15 min × 60 s
+            ttl_seconds: 900,           // 15 min × 60 s
+            max_age_seconds: 2_592_000, // 30 d × 86,400 s
             proof: Proof::None,
             work_bits: 16,
             turnstile_site_key: None,
@@ -219,6 +222,13 @@ impl Session {
     pub(super) fn check(&self, faults: &mut Faults) {
         // A minute to a day: longer is no longer short-lived.
         faults.within("session.ttl_seconds", self.ttl_seconds, 60, 86_400);
+        // At most a year of 365 d × 86,400 s.
+        faults.within(
+            "session.max_age_seconds",
+            self.max_age_seconds,
+            self.ttl_seconds,
+            31_536_000,
+        );
         // 2^26 hashes take a phone about a minute.
         faults.within("session.work_bits", u64::from(self.work_bits), 1, 26);
         faults.unless(

@@ -10,6 +10,7 @@ use crate::app::admin::pages::html::{
 use crate::app::admin::pages::{Context, told};
 use crate::app::port::Port;
 use crate::base::errors::Refusal;
+use crate::domain::identity::roles::Action;
 
 const CLASSES: [(&str, &str); 4] = [
     ("read", ""),
@@ -372,11 +373,9 @@ pub async fn lists<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<String, 
     let mut form = view
         .form("PUT /lists")
         .hidden("expect:number", &words(at(&all, "version")));
-    let mut narrow = view.form("PUT /lists");
     let mut rows = Vec::new();
     for (name, field, label) in LISTS {
         form = form.area(label, field, &lines(at(lists, name)), "");
-        narrow = narrow.hidden(field, &lines(at(lists, name)));
         rows.push(json!({"label": label, "configured": at(configured, name), "operators": at(lists, name)}));
     }
     let columns = [
@@ -392,8 +391,13 @@ pub async fn lists<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<String, 
         .say("One entry in a line. These lists are laid over the configured ones.")
         .end("Save the lists");
     out.push_str(&section("Change the lists", &form));
-    let hint = "One in a line. Empty: as configured.";
-    let narrow = narrow
+    if !view.role.is_some_and(|role| role.may(Action::AdminAllow)) {
+        return Ok(out);
+    }
+    let hint = "One in a line, besides those configured. Empty: as configured.";
+    let narrow = view
+        .form("PUT /lists")
+        .hidden("expect:number", &words(at(&all, "version")))
         .area(
             "Networks that reach these pages",
             "admin_allow:or-null",

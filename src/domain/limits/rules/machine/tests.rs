@@ -87,7 +87,7 @@ fn every_change() -> Vec<Value> {
     let limit = json!({"class": "chat", "burst": {"requests": 1, "seconds": 2}, "sustained": {"requests": 3, "seconds": 4}});
     vec![
         json!({"lists": {"deny": ["192.0.2.0/24"], "deny_asns": [64496]}}),
-        json!({"admin_allow": ["192.0.2.0/24"]}),
+        json!({"lists": {"admin_allow": ["192.0.2.0/24"]}}),
         json!({"allowance": ["key/abc", {"concurrent": 2}]}),
         json!({"limit": ["limit/chat", limit]}),
         json!({"block": ["blk_1", block(HOUR)]}),
@@ -205,7 +205,7 @@ fn what_cannot_be_is_refused_with_a_reason_and_changes_nothing() {
     let limit = |class: &str, requests: u32| json!({"class": class, "burst": {"requests": requests, "seconds": 2}, "sustained": {"requests": 3, "seconds": 4}});
     for change in [
         json!({"lists": {"deny_asns": vec![1; 1001]}}),
-        json!({"admin_allow": vec!["192.0.2.1"; 1001]}),
+        json!({"lists": {"admin_allow": vec!["192.0.2.1"; 1001]}}),
         json!({"allowance": ["key/", {"concurrent": 2}]}),
         json!({"allowance": ["nobody", {"concurrent": 2}]}),
         json!({"allowance": ["visitor", {"concurrent": 0}]}),
@@ -382,10 +382,11 @@ fn what_the_operator_set_stands_before_what_is_configured() {
     let admin =
         |object: &mut Object, list: &[String]| object.snapshot().admin_allows(&source, list);
     assert!(admin(&mut object, &[]) && admin(&mut object, &near) && !admin(&mut object, &far));
-    object.change(0, parse(json!({"admin_allow": ["192.0.2.7"]})));
+    object.change(0, parse(json!({"lists": {"admin_allow": ["192.0.2.7"]}})));
     assert!(admin(&mut object, &far));
-    object.change(0, parse(json!({"admin_allow": ["192.0.2.8"]})));
-    assert!(!admin(&mut object, &near));
+    object.change(0, parse(json!({"lists": {"admin_allow": ["192.0.2.8"]}})));
+    // What is configured stays let in.
+    assert!(admin(&mut object, &near) && !admin(&mut object, &far) && !admin(&mut object, &[]));
 }
 
 fn raise(kind: &str, name: &str, until: u64) -> Command {
