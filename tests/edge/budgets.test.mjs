@@ -6,7 +6,7 @@ import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { call, open, question } from "./support/client.mjs";
-import { ONCE } from "./support/config.mjs";
+import { DEADLINES, ONCE } from "./support/config.mjs";
 import { assertRefused, codeOf, startHouse } from "./support/house.mjs";
 import { ADMIN_TOKEN, claimHouse } from "./support/operator.mjs";
 import { until } from "./support/wait.mjs";
@@ -29,11 +29,11 @@ before(async () => {
         alias("killed", "good:killed", { allowance: DIME }),
         alias("tardy", "tardy:budget", { allowance: DIME }),
         alias("streamed", "good:streamed", { allowance: DIME }),
-        alias("left", "stall:left", { allowance: DIME }),
+        alias("left", "stall:left", { allowance: DIME, deadlines: DEADLINES }),
         alias("unpriced", "good:unpriced", { allowance: DIME }),
         alias("wide", "good:wide", { allowance: { budget: { day_usd: 0.04 } } }),
         alias("narrow", "good:narrow"),
-        alias("two", "endless:two", { allowance: { concurrent: 2 } }),
+        alias("two", "lasting:two", { allowance: { concurrent: 2 } }),
         alias("tokens", "good:tokens", { allowance: { tokens: { tokens: 20_000, seconds: 3600 } } }),
       ],
       prices: ["good:dime", "good:killed", "tardy:budget", "good:streamed", "stall:left", "good:wide", "good:narrow"].map(price),
@@ -42,6 +42,10 @@ before(async () => {
   );
   house.provider.own.tardy = async (call) => {
     await call.wait(300);
+    return call.say.whole(call);
+  };
+  house.provider.own.lasting = async (call) => {
+    await call.wait(1000);
     return call.say.whole(call);
   };
   owner = await claimHouse(house.worker);
@@ -181,7 +185,7 @@ test("a budget is raised while the house runs, and the next call goes through", 
 });
 
 test("no more calls run at the same time than there are places", async () => {
-  const calls = Array.from({ length: 12 }, (_, i) => ask("two", i, { json: question("two", { stream: true }) }));
+  const calls = Array.from({ length: 12 }, (_, i) => ask("two", i, { json: question("two") }));
   const answers = await Promise.all(calls);
   const refused = answers.filter((answer) => answer.status === 429);
   assert.equal(refused.length, 10, answers.map((answer) => answer.status).join());
