@@ -15,7 +15,6 @@ use super::port::{Port, RelayDeadlines, RelayEnd};
 use super::render::{Form, Rendering, envelope, rendered, stream_head};
 use super::reply::{After, Body, Outcome, Reply};
 use crate::base::errors::{Code, Refusal, Spent};
-use crate::base::json;
 use crate::base::time::Millis;
 use crate::domain::answer::split_for_stream;
 use crate::domain::cache::{Entry, Kept};
@@ -310,7 +309,9 @@ impl<P: Port> Call<P> {
                 Some(written)
             }
             // Another id, and where it is stored; or instructions that are nobody's business.
-            _ if self.wishes.numbered || self.instructed => json::read_bytes(&body.bytes).ok(),
+            _ if self.wishes.numbered || self.instructed => {
+                serde_json::from_slice(&body.bytes).ok()
+            }
             _ => None,
         };
         let bytes = match written {

@@ -245,7 +245,7 @@ pub async fn exported<P: Port>(port: &P, caller: &Caller) -> Result<Value, Refus
     let documents = all_of(port, &owner).await?;
     let told = documents
         .iter()
-        .filter_map(|document| crate::base::json::read(&wire::file(document, Shape::OpenAi)).ok());
+        .filter_map(|document| serde_json::from_str(&wire::file(document, Shape::OpenAi)).ok());
     Ok(Value::Array(told.collect()))
 }
 

@@ -8,7 +8,6 @@ use serde::de::DeserializeOwned;
 
 use super::known::Known;
 use crate::base::errors::{Code, Refusal};
-use crate::base::json;
 use crate::base::machine::Machine;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
@@ -336,7 +335,7 @@ fn to_json<T: Serialize>(value: &T) -> Result<String, PortFault> {
 }
 
 fn from_json<T: DeserializeOwned>(text: &str) -> Result<T, PortFault> {
-    json::read(text).map_err(|error| PortFault(error.to_string()))
+    serde_json::from_str(text).map_err(|error| PortFault(error.to_string()))
 }
 
 /// A store that failed, as the caller sees it.

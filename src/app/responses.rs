@@ -11,7 +11,6 @@ use super::request::Head;
 use super::standing;
 use super::stored;
 use crate::base::errors::{Code, Refusal};
-use crate::base::json;
 use crate::domain::identity::key_record::Stores;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::request::{chat_request, invalid};
@@ -128,7 +127,7 @@ fn for_another_turn(item: Value) -> Option<Value> {
 
 /// The input of a request, of which more is kept.
 fn read_request(request: Option<&str>) -> Option<Value> {
-    let mut kept: Map<String, Value> = json::read(request?).ok()?;
+    let mut kept: Map<String, Value> = serde_json::from_str(request?).ok()?;
     kept.remove("input")
 }
 

@@ -13,7 +13,6 @@ use super::port::Port;
 use super::raw::{self, RawBody, RawCall};
 use super::reply::{Outcome, Reply};
 use super::stored::shared_with;
-use crate::base::json;
 use crate::domain::cache::{self, Entry};
 use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::ChatRequest;
@@ -108,7 +107,7 @@ fn vector(bytes: &[u8]) -> Option<Vec<f32>> {
     struct Item {
         embedding: Vec<f32>,
     }
-    let list: List = json::read_bytes(bytes).ok()?;
+    let list: List = serde_json::from_slice(bytes).ok()?;
     list.data.into_iter().next().map(|item| item.embedding)
 }
 

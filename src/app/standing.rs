@@ -4,7 +4,6 @@ use serde_json::{Map, Value, json};
 
 use super::stored::command::Standing;
 use crate::base::errors::{Code, Refusal};
-use crate::base::json;
 use crate::base::sse::Parser;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect;
@@ -23,7 +22,7 @@ pub fn body(protocol: Protocol, id: &str, standing: &Standing) -> Result<Value, 
     let whole = if standing.stream {
         from_events(protocol, id, standing)
     } else {
-        json::read(&standing.body).ok()
+        serde_json::from_str(&standing.body).ok()
     };
     let mut body = match whole {
         Some(Value::Object(body)) => body,
@@ -49,7 +48,7 @@ pub fn body(protocol: Protocol, id: &str, standing: &Standing) -> Result<Value, 
 /// model that nobody told, and the error.
 fn told_of_call(body: &mut Map<String, Value>, standing: &Standing) {
     let kept = standing.request.as_deref();
-    let kept = kept.and_then(|kept| json::read::<Map<String, Value>>(kept).ok());
+    let kept = kept.and_then(|kept| serde_json::from_str::<Map<String, Value>>(kept).ok());
     let mut kept = kept.and_then(|mut kept| match kept.remove("response") {
         Some(Value::Object(kept)) => Some(kept),
         _ => None,
@@ -82,7 +81,7 @@ fn error_event(text: &str) -> Option<log::Error> {
     let mut parser = Parser::new(MAX_EVENT_BYTES);
     let read = parser.push(text.as_bytes(), |event| {
         if event.event == "error" {
-            last = json::read(event.data).ok();
+            last = serde_json::from_str(event.data).ok();
         }
     });
     read.ok()?;
@@ -137,7 +136,7 @@ fn last_response(text: &str) -> Option<Value> {
             event.event,
             "response.completed" | "response.incomplete" | "response.failed"
         ) {
-            last = json::read::<Map<String, Value>>(event.data).ok();
+            last = serde_json::from_str::<Map<String, Value>>(event.data).ok();
         }
     });
     read.ok()?;

@@ -4,9 +4,6 @@
 //! keep the order of their keys, because a model writes structured output in the order of its schema's properties; so
 //! whatever is compared by its text is written by [`canonical`].
 
-mod read;
-mod text;
-
 use std::borrow::Cow;
 use std::fmt;
 
@@ -14,8 +11,6 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde::ser::{Serialize, Serializer};
 use serde_json::error::Category;
 use serde_json::{Map, Number, Value};
-
-pub use read::{Malformed, read, read_bytes};
 
 /// How much structure a body may have. Its size in bytes is capped where it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -175,7 +175,7 @@ where
             let id = key.strip_prefix(ROW_PREFIX).unwrap_or_default().to_owned();
             // A row that cannot be read is still an event: it must arrive, even if only as one that cannot be read.
             let (place, event, refused) =
-                crate::base::json::read(&value).unwrap_or((u64::MAX / 2, value, None));
+                serde_json::from_str(&value).unwrap_or((u64::MAX / 2, value, None));
             places.insert(id.clone(), place);
             pending.insert(place, Pending { id, event, refused });
         }

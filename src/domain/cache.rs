@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::base::digest::{Bytes32, hex, hmac_sha256};
-use crate::base::json;
 use crate::base::json::canonical;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
@@ -195,14 +194,14 @@ impl Entry {
     /// Reads stored bytes although they may have expired: better an old answer than none.
     #[must_use]
     pub fn read_stale(bytes: &[u8]) -> Option<Self> {
-        let entry: Self = json::read_bytes(bytes).ok()?;
+        let entry: Self = serde_json::from_slice(bytes).ok()?;
         (entry.v == ENTRY_VERSION).then_some(entry)
     }
 
     /// Reads stored bytes. Damaged, of another version or expired: a miss.
     #[must_use]
     pub fn read(bytes: &[u8], now: Millis) -> Option<Self> {
-        let entry: Self = json::read_bytes(bytes).ok()?;
+        let entry: Self = serde_json::from_slice(bytes).ok()?;
         (entry.v == ENTRY_VERSION && now < entry.expires).then_some(entry)
     }
 }

@@ -8,7 +8,6 @@ use worker::wasm_bindgen::JsValue;
 use worker::wasm_bindgen_futures::JsFuture;
 
 use super::{clock, glue};
-use crate::base::json;
 use crate::base::machine::{Effects, Machine};
 
 /// Loads a machine once, applies commands to it, and makes their effects durable before the reply leaves.
@@ -27,7 +26,8 @@ impl<M: Machine> Shell<M> {
 
     /// Decodes, applies, persists, encodes. There is no await in here: nothing can come between read and write.
     fn call(&self, command: &str) -> Result<String, JsValue> {
-        let command: M::Command = json::read(command).map_err(|error| js_error(&error))?;
+        let command: M::Command =
+            serde_json::from_str(command).map_err(|error| js_error(&error))?;
         let (reply, effects) = self.with(|machine, now| machine.apply(now, command))?;
         self.persist(effects)?;
         serde_json::to_string(&reply).map_err(|error| js_error(&error))

@@ -23,7 +23,6 @@ use crate::app::reply::Outcome;
 use crate::app::stored::command::{Command, Refused, Run, Standing, Told};
 use crate::app::stored::{self, Ended, Stage};
 use crate::base::errors::{Code, Refusal};
-use crate::base::json;
 use crate::base::machine::Effects;
 use crate::base::time::Millis;
 use crate::domain::llm::stream::log::{Began, FLIGHT, Head, Log, Status};
@@ -81,7 +80,7 @@ impl Stream {
     /// # Errors
     /// The command cannot be read, or storage refused.
     pub async fn open(&self, command: String) -> Result<Array, JsValue> {
-        let command: Command = json::read(&command).map_err(|e| js_error(&e))?;
+        let command: Command = serde_json::from_str(&command).map_err(|e| js_error(&e))?;
         let answer = Rc::clone(&self.0);
         if let Command::Run(run) = &command {
             answer.volatile.set(run.begin.owner == FLIGHT);

@@ -184,7 +184,7 @@ async fn proof_of<P: Port>(cx: &Context<'_, P>, purpose: &str) -> Result<Option<
     };
     let ring = keyring(cx.port).await?;
     let kept = ring.open("enrolment", purpose, enrolment).ok();
-    let kept = kept.and_then(|kept| crate::base::json::read_bytes::<Carried>(kept.reveal()).ok());
+    let kept = kept.and_then(|kept| serde_json::from_slice::<Carried>(kept.reveal()).ok());
     Ok(kept.map(|kept| kept.6))
 }
 
@@ -254,7 +254,7 @@ async fn enrolled<P: Port>(
         .open("enrolment", purpose, enrolment)
         .map_err(|_| void())?;
     let (key, name, seed, hash, expires, codes, _): Carried =
-        crate::base::json::read_bytes(kept.reveal()).map_err(|_| void())?;
+        serde_json::from_slice(kept.reveal()).map_err(|_| void())?;
     let now = cx.port.now();
     if Millis(expires) <= now {
         return Err(void());

@@ -92,7 +92,7 @@ fn is_before(kept: &[Kept], since: &str) -> bool {
     let hour = since.get(..13).unwrap_or(since);
     !kept.is_empty()
         && kept.iter().all(|kept| {
-            let leaf: Option<Map<String, Value>> = crate::base::json::read(&kept.1).ok();
+            let leaf: Option<Map<String, Value>> = serde_json::from_str(&kept.1).ok();
             let leaf = leaf.unwrap_or_default();
             let at = leaf.get("at").and_then(Value::as_str);
             at.is_some_and(|at| at < hour)
@@ -156,7 +156,7 @@ async fn tile_entries<P: Port, C>(
     let leaves = entries(&bytes).ok_or_else(|| missing(&path))?;
     // Without them the entries are still worth reading.
     let personal = port.blob_get(&audit.blob(&personal_path(tile))).await?;
-    let personal = personal.and_then(|bytes| crate::base::json::read_bytes(&bytes).ok());
+    let personal = personal.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     let personal: Vec<Vec<Sealed>> = personal.unwrap_or_default();
     let personal = personal.into_iter().map(Some);
     let kept = leaves
@@ -211,7 +211,7 @@ impl Keys {
 }
 
 fn row(audit: &Audit<'_, impl Cipher>, keys: &Keys, index: u64, kept: &Kept) -> Row {
-    let leaf: Map<String, Value> = crate::base::json::read(&kept.1).unwrap_or_default();
+    let leaf: Map<String, Value> = serde_json::from_str(&kept.1).unwrap_or_default();
     let text = |name: &str| leaf.get(name).and_then(Value::as_str);
     let id = text("id").unwrap_or_default();
     let part = |slot: &str| {

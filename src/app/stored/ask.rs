@@ -16,7 +16,6 @@ use crate::app::reply::{Body, Outcome, Reply};
 use crate::app::request::Head;
 use crate::app::standing;
 use crate::base::errors::{Code, Refusal};
-use crate::base::json;
 use crate::base::time::Millis;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::request::ChatRequest;
@@ -133,8 +132,8 @@ pub(super) async fn tell<P: Port>(
         .stored(id, text)
         .await
         .map_err(|fault| storage_refusal(&fault))?;
-    let told =
-        json::read(&told).map_err(|error| Refusal::new(Code::Internal).cause(error.to_string()))?;
+    let told = serde_json::from_str(&told)
+        .map_err(|error| Refusal::new(Code::Internal).cause(error.to_string()))?;
     Ok((told, stream))
 }
 

@@ -12,8 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use super::tokens::{Kind, Term, capped, terms};
 
-use crate::base::json;
-
 /// The format of [`Index::to_json`]. Counts up with every change of it, or of how text becomes terms.
 pub const VERSION: u32 = 1;
 
@@ -207,7 +205,7 @@ impl Index {
             version: u32,
         }
         let stored: Stored =
-            json::read_bytes(bytes).map_err(|error| match json::read_bytes(bytes) {
+            serde_json::from_slice(bytes).map_err(|error| match serde_json::from_slice(bytes) {
                 Ok(Versioned { version }) if version != VERSION => {
                     IndexError::Version { found: version }
                 }

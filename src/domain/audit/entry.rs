@@ -255,7 +255,7 @@ impl Entry {
         tenant: &str,
     ) -> Self {
         let unreadable = |_| Self::new("", now, Actor::System, Action::AuditUnreadable, tenant);
-        let mut entry = crate::base::json::read(event).unwrap_or_else(unreadable);
+        let mut entry = serde_json::from_str(event).unwrap_or_else(unreadable);
         id.clone_into(&mut entry.id);
         tenant.clone_into(&mut entry.tenant);
         if let Some(code) = refused {
@@ -334,5 +334,5 @@ pub fn opened(salted: &[u8], commitment: &str) -> Option<Map<String, Value>> {
     if base64url(&Commitment::to(&salt, text).0) != commitment {
         return None;
     }
-    crate::base::json::read(text).ok()
+    serde_json::from_str(text).ok()
 }

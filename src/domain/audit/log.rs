@@ -345,25 +345,25 @@ impl AuditLog {
         };
         match key {
             FLUSHED => self.flushed = value.parse().unwrap_or(0),
-            CHECKPOINT => self.checkpoint = crate::base::json::read(value).ok(),
-            SIZES => self.sizes = crate::base::json::read(value).unwrap_or_default(),
+            CHECKPOINT => self.checkpoint = serde_json::from_str(value).ok(),
+            SIZES => self.sizes = serde_json::from_str(value).unwrap_or_default(),
             MIRRORED => self.mirrored = value.parse().unwrap_or(0),
             _ => {
                 if let Some(index) = numbered(ENTRY) {
-                    if let Ok(entry) = crate::base::json::read(value) {
+                    if let Ok(entry) = serde_json::from_str(value) {
                         entries.insert(index, entry);
                     }
                 } else if let Some(tile) = numbered(IDS) {
-                    let ids = crate::base::json::read(value).unwrap_or_default();
+                    let ids = serde_json::from_str(value).unwrap_or_default();
                     self.id_tiles.insert(tile, ids);
                 } else if let Some(level) = numbered(LEVEL) {
                     if let (Ok(level), Ok(hashes)) =
-                        (u8::try_from(level), crate::base::json::read(value))
+                        (u8::try_from(level), serde_json::from_str(value))
                     {
                         levels.insert(level.min(8), hashes);
                     }
                 } else if let Some(subject) = key.strip_prefix(SUBJECT)
-                    && let Ok((kid, wrapped)) = crate::base::json::read::<(String, String)>(value)
+                    && let Ok((kid, wrapped)) = serde_json::from_str::<(String, String)>(value)
                 {
                     self.kids.insert(kid.clone(), wrapped.clone());
                     self.subjects.insert(subject.to_owned(), (kid, wrapped));

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::json;
 use crate::base::machine::Write;
 use crate::base::time::Millis;
 use crate::domain::llm::Protocol;
@@ -32,7 +31,10 @@ pub struct Answers(BTreeMap<String, Answer>);
 impl Answers {
     /// Reads a row; `false` when it is none of these.
     pub(super) fn load(&mut self, key: &str, text: &str) -> bool {
-        let Some((id, answer)) = key.strip_prefix(PREFIX).zip(json::read(text).ok()) else {
+        let Some((id, answer)) = key
+            .strip_prefix(PREFIX)
+            .zip(serde_json::from_str(text).ok())
+        else {
             return false;
         };
         self.0.insert(id.to_owned(), answer);

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::json;
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
@@ -86,7 +85,7 @@ impl Machine for Directory {
         let mut directory = Self::default();
         for (key, value) in rows {
             let owner = key.strip_prefix(ROW_PREFIX);
-            if let (Some(owner), Ok(entry)) = (owner, json::read::<Entry>(&value)) {
+            if let (Some(owner), Ok(entry)) = (owner, serde_json::from_str::<Entry>(&value)) {
                 directory.put(owner.to_owned(), entry);
             }
         }

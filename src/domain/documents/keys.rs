@@ -10,7 +10,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::json;
 use crate::base::machine::Write;
 use crate::base::time::Millis;
 
@@ -89,7 +88,7 @@ impl Keys {
     /// Takes a stored row in; `false` when it is none of a key.
     pub fn load(&mut self, row_key: &str, value: &str) -> bool {
         let key = row_key.strip_prefix(ROW_PREFIX);
-        if let (Some(key), Ok(row)) = (key, json::read(value)) {
+        if let (Some(key), Ok(row)) = (key, serde_json::from_str(value)) {
             self.0.push((key.to_owned(), row));
             return true;
         }

@@ -19,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use super::answers::{Answer, Answers};
 use super::keys::{Finish, Keys, Standing};
 use super::manifest::{Document, Purpose, segment_keys};
-use crate::base::json;
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
@@ -282,7 +281,7 @@ impl Machine for OwnerDocuments {
         let mut owner = Self::default();
         for (key, value) in rows {
             let id = key.strip_prefix(ROW_PREFIX);
-            if let (Some(id), Ok(row)) = (id, json::read(&value)) {
+            if let (Some(id), Ok(row)) = (id, serde_json::from_str(&value)) {
                 owner.rows.insert(id.to_owned(), row);
             } else if !owner.keys.load(&key, &value) && !owner.answers.load(&key, &value) {
                 owner.foreign_rows = true;

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::json;
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
@@ -102,7 +101,7 @@ impl Machine for Ledger {
         let mut ledger = Self::default();
         for (key, value) in rows {
             let id = key.strip_prefix(ROW_PREFIX);
-            if let (Some(id), Ok(entry)) = (id, json::read::<Entry>(&value)) {
+            if let (Some(id), Ok(entry)) = (id, serde_json::from_str::<Entry>(&value)) {
                 ledger.insert(id.to_owned(), entry);
             }
         }

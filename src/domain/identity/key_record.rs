@@ -105,7 +105,7 @@ impl Machine for KeyRecord {
         for (key, value) in rows {
             match key.as_str() {
                 KEY_ROW => {
-                    let stored = crate::base::json::read(&value).ok();
+                    let stored = serde_json::from_str(&value).ok();
                     record.stored = stored.map(Stored::current);
                     record.unreadable = record.stored.is_none();
                 }

@@ -274,12 +274,12 @@ impl Machine for Operators {
             } else if let Some(hash) = key.strip_prefix(SESSION_ROWS) {
                 insert(&mut all.sessions, hash, &value)
             } else if let Some(name) = key.strip_prefix(COUNTER_ROWS) {
-                let counter = crate::base::json::read(&value);
+                let counter = serde_json::from_str(&value);
                 let counter = counter.unwrap_or_else(|_| Attempts::unreadable(now));
                 all.counters.insert(name.to_owned(), counter);
                 true
             } else if key == DONE_ROW {
-                let done = crate::base::json::read(&value);
+                let done = serde_json::from_str(&value);
                 done.map(|done| all.done = done).is_ok()
             } else {
                 false
@@ -798,7 +798,7 @@ fn insert<T: serde::de::DeserializeOwned>(
     name: &str,
     value: &str,
 ) -> bool {
-    let read = crate::base::json::read(value);
+    let read = serde_json::from_str(value);
     read.map(|row| all.insert(name.to_owned(), row)).is_ok()
 }
 

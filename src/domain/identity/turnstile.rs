@@ -57,7 +57,7 @@ pub fn form(
 pub fn judge(body: &[u8], hostname: &str, now: Millis) -> Result<(), Refusal> {
     let unclear =
         || Refusal::new(Code::UpstreamError).cause("turnstile: no answer that can be read");
-    let answer: Map<String, Value> = crate::base::json::read_bytes(body).map_err(|_| unclear())?;
+    let answer: Map<String, Value> = serde_json::from_slice(body).map_err(|_| unclear())?;
     let text = |name: &str| answer.get(name).and_then(Value::as_str);
     match answer.get("success") {
         Some(Value::Bool(true)) => {}

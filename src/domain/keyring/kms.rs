@@ -147,7 +147,7 @@ fn read(answer: &[u8]) -> Result<Value, KmsError> {
     if answer.len() > MAX_ANSWER {
         return Err(KmsError::TooLong);
     }
-    let value: Value = crate::base::json::read_bytes(answer).map_err(|_| KmsError::NotJson)?;
+    let value: Value = serde_json::from_slice(answer).map_err(|_| KmsError::NotJson)?;
     if value.is_object() {
         Ok(value)
     } else {

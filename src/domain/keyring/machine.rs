@@ -130,12 +130,12 @@ fn add(kind: &str, name: &str, value: &impl Serialize, rows: &mut Vec<(String, S
 /// Reads one row into the ring; `false` when it is not one that this machine writes.
 fn add_row(ring: &mut Ring, name: &str, value: &str) -> bool {
     fn read<T: for<'a> Deserialize<'a>>(value: &str, into: &mut Vec<T>) -> bool {
-        crate::base::json::read(value)
+        serde_json::from_str(value)
             .map(|item| into.push(item))
             .is_ok()
     }
     match name.split_once('/') {
-        None if name == "meta" => crate::base::json::read(value)
+        None if name == "meta" => serde_json::from_str(value)
             .map(|meta| (ring.revision, ring.floor, ring.raise_to) = meta)
             .is_ok(),
         Some(("v", _)) => read(value, &mut ring.versions),

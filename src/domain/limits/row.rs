@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use super::bucket::{self, Bucket};
 use super::policy::{LimitName, LimitStatus, Verdict, Window};
 use super::window::{Log, granule};
-use crate::base::json;
 use crate::base::time::Millis;
 
 /// Largest slice, in requests; it is also at most an eighth of the quota.
@@ -82,7 +81,7 @@ impl Row {
     /// unreadable row as all spent now; unless that time is stored, each restart would begin the wait anew.
     #[must_use]
     pub fn load(now: Millis, text: &str) -> (Self, bool) {
-        match json::read(text) {
+        match serde_json::from_str(text) {
             Ok(Stored::Row { b, w, p, r, e }) => {
                 let row = Self {
                     burst: w.map_or(b, |window| b.ahead(now, &window, r)),

@@ -7,7 +7,6 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::base::json;
 use crate::base::time::Millis;
 use crate::domain::llm::message::Usage;
 use crate::domain::llm::price::Consumed;
@@ -119,7 +118,7 @@ struct Body {
 impl Body {
     /// An object that is no error.
     fn read(bytes: &[u8]) -> Option<Self> {
-        let body: Self = json::read_bytes(bytes).ok()?;
+        let body: Self = serde_json::from_slice(bytes).ok()?;
         body.error.is_none().then_some(body)
     }
 

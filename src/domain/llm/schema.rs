@@ -5,8 +5,6 @@ use core::cell::Cell;
 
 use serde_json::{Map, Value};
 
-use crate::base::json;
-
 /// Deepest nesting that is followed, `$ref` included: a schema may refer to itself.
 const MAX_DEPTH: u32 = 64;
 
@@ -17,7 +15,7 @@ const MAX_STEPS: u32 = 20_000;
 /// nested too deeply, takes too long, or refers to something that is not in it says nothing.
 #[must_use]
 pub fn fault(schema: &Value, text: &str) -> Option<String> {
-    let Ok(value) = json::read::<Value>(text) else {
+    let Ok(value) = serde_json::from_str::<Value>(text) else {
         return Some("not JSON".to_owned());
     };
     let judge = Judge {

@@ -9,8 +9,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::base::json;
-
 /// Most dimensions of an embedding: above every provider's, and 8192 × 127² fits 31 bits.
 pub const MAX_DIMENSIONS: usize = 8192;
 
@@ -102,7 +100,7 @@ impl Index {
     /// Reads a stored index. Another version, another model or a broken text is an empty index: it is a cache.
     #[must_use]
     pub fn read(text: &str, model: &str) -> Self {
-        let stored = json::read::<Stored<'_>>(text)
+        let stored = serde_json::from_str::<Stored<'_>>(text)
             .ok()
             .filter(|stored| stored.v == VERSION && stored.model == model);
         let entries = stored.into_iter().flat_map(|stored| stored.entries);

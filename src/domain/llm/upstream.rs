@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::Protocol;
 use crate::base::errors::{Code, Refusal};
-use crate::base::json;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::domain::llm::engine::failure::{Failure, FailureKind};
@@ -221,7 +220,7 @@ struct ErrorText {
 }
 
 fn error_of(body: &[u8]) -> ErrorText {
-    let value: Value = json::read_bytes(body).unwrap_or_default();
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
     let error = value.get("error").unwrap_or(&value);
     let word = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
     ErrorText {
@@ -382,7 +381,7 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
 
 /// The human part of a provider's error body, in either protocol.
 fn error_message(body: &[u8]) -> String {
-    let Ok(value) = json::read_bytes::<Value>(body) else {
+    let Ok(value) = serde_json::from_slice::<Value>(body) else {
         return String::new();
     };
     let error = value.get("error").unwrap_or(&value);

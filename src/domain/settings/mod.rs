@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use serde::de::Error as _;
 
 use crate::base::digest::{Bytes32, DIGEST_BYTES, derive_key, from_base64url, hex, sha256};
-use crate::base::json;
 use crate::base::secret::Secret;
 use config::{Alias, Config, Deadlines, Provider, ProviderKind, Retry, Serves, Target};
 
@@ -290,11 +289,11 @@ fn load(
     environment: Environment,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, SettingsFault> {
-    let fault = |error: json::Malformed| SettingsFault(format!("configuration: {error}"));
+    let fault = |error: serde_json::Error| SettingsFault(format!("configuration: {error}"));
     if environment == Environment::Test
         && let Some(text) = variable(names::GATEHOUSE_CONFIG)
     {
-        let config: Config = json::read(&text).map_err(fault)?;
+        let config: Config = serde_json::from_str(&text).map_err(fault)?;
         let faults = config.faults();
         return if faults.is_empty() {
             Ok(config)
@@ -308,11 +307,12 @@ fn load(
         };
     }
     // Raw values: only the environment that is used is read in full.
-    let all: BTreeMap<&str, &serde_json::value::RawValue> = json::read(EMBEDDED).map_err(fault)?;
+    let all: BTreeMap<&str, &serde_json::value::RawValue> =
+        serde_json::from_str(EMBEDDED).map_err(fault)?;
     let raw = all
         .get(environment.name())
-        .ok_or_else(|| fault(json::Malformed::custom("no such environment")))?;
-    json::read(raw.get()).map_err(fault)
+        .ok_or_else(|| fault(serde_json::Error::custom("no such environment")))?;
+    serde_json::from_str(raw.get()).map_err(fault)
 }
 
 /// The configuration of `development` as built: what host programs such as the site's builder read.

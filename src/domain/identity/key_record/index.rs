@@ -107,7 +107,7 @@ impl Machine for KeyIndex {
     fn load(_now: Millis, rows: Vec<(String, String)>) -> Self {
         let entry = |(key, value): (String, String)| {
             let id = key.strip_prefix(ROWS)?.to_owned();
-            let entry = crate::base::json::read(&value).unwrap_or_else(|_| Entry {
+            let entry = serde_json::from_str(&value).unwrap_or_else(|_| Entry {
                 id: id.clone(),
                 name: String::new(),
                 created: Millis::ZERO,

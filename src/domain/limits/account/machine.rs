@@ -189,7 +189,7 @@ impl Account {
                 self.mark(name);
             }
         } else if let Some(id) = name.strip_prefix("r/") {
-            let read = crate::base::json::read(text);
+            let read = serde_json::from_str(text);
             if read.is_err() {
                 self.mark(name);
             }
@@ -204,7 +204,7 @@ impl Account {
             self.seen = self.seen.max(open.at);
             self.insert(id.to_owned(), open);
         } else if name == "t" {
-            let read = crate::base::json::read(text);
+            let read = serde_json::from_str(text);
             if read.is_err() {
                 self.mark(name);
             }
@@ -216,7 +216,7 @@ impl Account {
             self.seen = self.seen.max(self.totals.seen);
         } else {
             // The usual rate and the hold. A row of another name is not this machine's, and is removed.
-            self.rates = crate::base::json::read(text).unwrap_or_default();
+            self.rates = serde_json::from_str(text).unwrap_or_default();
             if name != "w" || self.rates == Rates::default() {
                 self.mark(name);
             }

@@ -37,7 +37,7 @@ impl Requests {
             lost: Some(at),
             ..Self::default()
         };
-        match crate::base::json::read(text) {
+        match serde_json::from_str(text) {
             Ok(Stored::Row(seen, burst, per, entries)) => {
                 let log = Log::load(now, per, &entries, 0);
                 let row = Self {

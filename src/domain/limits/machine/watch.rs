@@ -126,14 +126,14 @@ impl Watched {
     pub fn load(&mut self, prefix: &str, key: &str, text: &str) -> bool {
         let key = key.to_owned();
         match prefix {
-            FAILURES => crate::base::json::read(text).map(|entries: Vec<(u64, u32)>| {
+            FAILURES => serde_json::from_str(text).map(|entries: Vec<(u64, u32)>| {
                 let log = Log::load(Millis::ZERO, PERIOD, &entries, 0);
                 self.failures.insert(key, log);
             }),
-            PRINCIPALS => crate::base::json::read(text).map(|since| {
+            PRINCIPALS => serde_json::from_str(text).map(|since| {
                 self.principals.insert(key, since);
             }),
-            _ => crate::base::json::read(text).map(|(until, length, why)| {
+            _ => serde_json::from_str(text).map(|(until, length, why)| {
                 let hold = Hold {
                     until,
                     length,

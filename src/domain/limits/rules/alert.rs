@@ -93,7 +93,7 @@ pub(super) struct Alerts(VecDeque<Alert>);
 impl Alerts {
     /// Reads a row. When all are read they are to be sorted.
     pub fn load(&mut self, text: &str) -> bool {
-        match crate::base::json::read(text) {
+        match serde_json::from_str(text) {
             Ok(alert) => self.0.push_back(alert),
             Err(_) => return false,
         }

@@ -129,7 +129,7 @@ impl Machine for Rules {
         let mut headed = false;
         for (key, text) in rows {
             if key == HEAD
-                && let Ok((version, epoch, keyring)) = crate::base::json::read(&text)
+                && let Ok((version, epoch, keyring)) = serde_json::from_str(&text)
             {
                 (rules.now.version, rules.now.epoch, rules.now.keyring) = (version, epoch, keyring);
                 headed = true;
@@ -212,12 +212,12 @@ impl Rules {
     /// Reads a row; `false` when it cannot be read or is none of these.
     fn load_row(&mut self, key: &str, text: &str) -> bool {
         fn read<T: DeserializeOwned>(text: &str, slot: &mut T) -> bool {
-            crate::base::json::read(text)
+            serde_json::from_str(text)
                 .map(|value| *slot = value)
                 .is_ok()
         }
         fn add<T: DeserializeOwned>(text: &str, name: &str, map: &mut BTreeMap<String, T>) -> bool {
-            crate::base::json::read(text)
+            serde_json::from_str(text)
                 .map(|value| map.insert(name.to_owned(), value))
                 .is_ok()
         }

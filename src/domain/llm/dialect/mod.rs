@@ -15,7 +15,6 @@ use super::normal::conversation::{Conversation, Written};
 use super::normal::event::{Envelope, Event, Failed, Frame};
 use super::normal::whole::Whole;
 use crate::base::errors::Refusal;
-use crate::base::json;
 
 /// Why bytes with status 200 are no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +78,7 @@ pub fn write_whole(protocol: Protocol, whole: &Whole, envelope: &Envelope) -> Va
 /// Reads JSON as text: streams are text already, and serde has a parser of its own for bytes, which would hold every
 /// shape a second time.
 fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Option<T> {
-    json::read(str::from_utf8(body).ok()?).ok()
+    serde_json::from_str(str::from_utf8(body).ok()?).ok()
 }
 
 /// Reads a stream, one Server-Sent Event at a time.

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::json;
 use crate::base::time::Millis;
 
 /// A ticket that was not shown for so long drops out. Five times the longest wait between two questions.
@@ -239,15 +238,15 @@ impl Lanes {
     /// Takes a stored row; says whether it was one of these.
     pub fn load(&mut self, key: &str, value: &str) -> bool {
         if let Some(id) = key.strip_prefix(LEASE) {
-            if let Ok(lease) = json::read(value) {
+            if let Ok(lease) = serde_json::from_str(value) {
                 self.leases.insert(id.to_owned(), lease);
             }
         } else if let Some(id) = key.strip_prefix(TICKET) {
-            if let Ok(ticket) = json::read(value) {
+            if let Ok(ticket) = serde_json::from_str(value) {
                 self.tickets.insert(id.to_owned(), ticket);
             }
         } else if key == SERVICE {
-            self.service = json::read(value).ok();
+            self.service = serde_json::from_str(value).ok();
         } else {
             return false;
         }

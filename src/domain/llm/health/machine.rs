@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::breaker::{Breaker, BreakerPolicy, Fault, State, Verdict};
 use super::lanes::{Ask, Lanes, Priority, Turn};
 use super::latency::Latency;
-use crate::base::json;
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
@@ -141,8 +140,8 @@ impl Machine for TargetState {
         let mut state = Self::default();
         for (key, value) in rows {
             match key.as_str() {
-                BREAKER => state.breaker = json::read(&value).unwrap_or_default(),
-                LATENCY => state.latency = json::read(&value).unwrap_or_default(),
+                BREAKER => state.breaker = serde_json::from_str(&value).unwrap_or_default(),
+                LATENCY => state.latency = serde_json::from_str(&value).unwrap_or_default(),
                 _ => {
                     state.lanes.load(&key, &value);
                 }

@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use super::inlet::{MAX_KEPT_BYTES, Step};
 use super::splice::Splice;
 use crate::base::errors::Refusal;
-use crate::base::json;
 use crate::base::sse::write_event;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect::StreamWriter;
@@ -358,7 +357,7 @@ fn without_usage(step: &Step) -> Option<Cow<'_, str>> {
     if !told && !data.contains("\"usage\":{") {
         return Some(Cow::Borrowed(data));
     }
-    let Ok(mut chunk) = json::read::<Map<String, Value>>(data) else {
+    let Ok(mut chunk) = serde_json::from_str::<Map<String, Value>>(data) else {
         return Some(Cow::Borrowed(data));
     };
     let usage = chunk.shift_remove("usage");

@@ -2,7 +2,6 @@
 
 use serde::de::IgnoredAny;
 
-use crate::base::json;
 use crate::base::sse::{self, Parser};
 use crate::domain::llm::Protocol;
 use crate::domain::llm::dialect::{Invalid, StreamReader};
@@ -126,7 +125,7 @@ impl Inlet {
             return None;
         }
         let (name, data) = self.parser.unfinished()?;
-        let cut = data.trim() != "[DONE]" && json::read::<IgnoredAny>(&data).is_err();
+        let cut = data.trim() != "[DONE]" && serde_json::from_str::<IgnoredAny>(&data).is_err();
         let mut events = Vec::new();
         if cut || self.reader.event(&data, &mut events).is_err() || !events.contains(&Event::End) {
             return None;

@@ -9,7 +9,6 @@ use serde_json::Value;
 
 use crate::base::digest::{base64url, from_base64url};
 use crate::base::errors::{Code, Refusal};
-use crate::base::json;
 use crate::base::machine::{Effects, Write};
 use crate::base::sse::write_event;
 use crate::base::time::Millis;
@@ -166,7 +165,7 @@ impl Log {
         let mut batches: Vec<(String, String)> = Vec::new();
         for (key, value) in rows {
             if key == "meta" {
-                log.meta = json::read(&value)
+                log.meta = serde_json::from_str(&value)
                     .ok()
                     .filter(|meta: &Meta| meta.v == VERSION);
             } else {

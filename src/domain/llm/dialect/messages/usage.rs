@@ -7,7 +7,6 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::base::json;
 use crate::domain::llm::message::Usage;
 
 /// What the provider said; what it left out, and what is no count, is `None`.
@@ -114,7 +113,7 @@ fn inner<'a, T: Default + serde::Deserialize<'a>>(raw: Option<&'a RawValue>) -> 
 fn fields<'a, T: serde::Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
     let json = raw.get();
     json.starts_with('{')
-        .then(|| json::read(json).ok())
+        .then(|| serde_json::from_str(json).ok())
         .flatten()
 }
 

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 
 use super::usage;
 use super::wire::{Block, Kind, Message, failed};
-use crate::base::json;
 use crate::domain::llm::dialect::{Invalid, parse};
 use crate::domain::llm::message::Finish;
 use crate::domain::llm::normal::conversation::{Part, Thought, ToolCall};
@@ -30,7 +29,7 @@ pub fn read(body: &[u8]) -> Result<Whole, Invalid> {
         return Err(NO_MESSAGE);
     }
     let content = message.content.ok_or(NO_MESSAGE)?;
-    let blocks: Vec<&RawValue> = json::read(content.get()).map_err(|_| NO_MESSAGE)?;
+    let blocks: Vec<&RawValue> = serde_json::from_str(content.get()).map_err(|_| NO_MESSAGE)?;
     let mut parts = Vec::new();
     for block in blocks {
         parts.extend(part(block.get())?);
@@ -50,7 +49,7 @@ pub fn read(body: &[u8]) -> Result<Whole, Invalid> {
 
 fn part(block: &str) -> Result<Option<Part>, Invalid> {
     // Blocks of other kinds may have other things in fields of these names.
-    let kind: Kind<'_> = json::read(block).map_err(|_| NO_BLOCK)?;
+    let kind: Kind<'_> = serde_json::from_str(block).map_err(|_| NO_BLOCK)?;
     let kind = kind.r#type.ok_or(NO_BLOCK)?;
     if !matches!(
         kind.as_ref(),
@@ -58,7 +57,7 @@ fn part(block: &str) -> Result<Option<Part>, Invalid> {
     ) {
         return Ok(None);
     }
-    let block: Block<'_> = json::read(block).map_err(|_| NO_BLOCK)?;
+    let block: Block<'_> = serde_json::from_str(block).map_err(|_| NO_BLOCK)?;
     Ok(Some(match kind.as_ref() {
         "text" => Part::text(block.text.ok_or(NO_BLOCK)?),
         "thinking" => Part::Reasoning(Thought {
@@ -82,7 +81,7 @@ fn part(block: &str) -> Result<Option<Part>, Invalid> {
 
 /// The arguments behind an `input`: its JSON text, or, where it is a text (see [`input`]), that text.
 pub(super) fn arguments(input: &str) -> String {
-    json::read::<String>(input).unwrap_or_else(|_| input.to_owned())
+    serde_json::from_str::<String>(input).unwrap_or_else(|_| input.to_owned())
 }
 
 /// The `input` of a tool call: an object. What a model wrote that is none goes as a text, so that the caller sees it
@@ -91,7 +90,7 @@ pub(super) fn input(arguments: &str) -> Value {
     if arguments.trim().is_empty() {
         return Value::Object(Map::new());
     }
-    match json::read(arguments) {
+    match serde_json::from_str(arguments) {
         Ok(Value::Object(fields)) => Value::Object(fields),
         _ => Value::from(arguments),
     }

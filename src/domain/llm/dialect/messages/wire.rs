@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::base::json;
 use crate::domain::llm::normal::event::Failed;
 
 /// A message: a whole answer, or what `message_start` carries.
@@ -58,9 +57,9 @@ pub(super) fn failed(error: Option<&RawValue>) -> Failed {
         message: Option<String>,
     }
     let text = error.map_or("null", RawValue::get);
-    let error = json::read(text).unwrap_or_else(|_| Error {
+    let error = serde_json::from_str(text).unwrap_or_else(|_| Error {
         r#type: None,
-        message: json::read(text).ok(),
+        message: serde_json::from_str(text).ok(),
     });
     Failed {
         kind: error.r#type.unwrap_or_default(),

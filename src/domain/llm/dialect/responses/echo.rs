@@ -2,8 +2,6 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::base::json;
-
 /// The fields of a request that stand on its response again.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Echo(Map<String, Value>);
@@ -91,7 +89,7 @@ impl Echo {
         if !(data.contains("\"response\":{") || data.contains("\"response\": {")) {
             return None;
         }
-        let mut event: Map<String, Value> = json::read(data).ok()?;
+        let mut event: Map<String, Value> = serde_json::from_str(data).ok()?;
         let response = event.get_mut("response")?.as_object_mut()?;
         self.put(response, foreign);
         Some(Value::Object(event).to_string())

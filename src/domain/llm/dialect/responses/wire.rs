@@ -8,7 +8,6 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::base::json;
 use crate::domain::llm::dialect::Invalid;
 use crate::domain::llm::message::{Finish, Usage};
 use crate::domain::llm::normal::conversation::{Part, Thought, ToolCall};
@@ -128,7 +127,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&'de RawValue>::deserialize(deserializer)?;
         let is_object = looks_like_object(raw.get().as_bytes());
-        let read = is_object.then(|| json::read(raw.get()).ok());
+        let read = is_object.then(|| serde_json::from_str(raw.get()).ok());
         Ok(Self(read.flatten()))
     }
 }
@@ -146,7 +145,7 @@ impl<T> Default for List<T> {
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&'de RawValue>::deserialize(deserializer)?;
-        Ok(Self(json::read(raw.get()).unwrap_or_default()))
+        Ok(Self(serde_json::from_str(raw.get()).unwrap_or_default()))
     }
 }
 
@@ -214,8 +213,8 @@ impl Snapshot<'_> {
         let Some(raw) = self.output else {
             return Ok(None);
         };
-        let items: Vec<Item<'_>> =
-            json::read(raw.get()).map_err(|_| Invalid::Shape("output is no list of items"))?;
+        let items: Vec<Item<'_>> = serde_json::from_str(raw.get())
+            .map_err(|_| Invalid::Shape("output is no list of items"))?;
         let mut parts = Vec::new();
         for item in items {
             item.into_parts(&mut parts)?;
@@ -354,7 +353,7 @@ pub(super) fn seal(signature: Option<&str>, sealed: Option<&str>) -> Option<Stri
 
 /// An error object, or an error that is a mere text.
 pub(super) fn failed(raw: &RawValue) -> Failed {
-    let error: Value = json::read(raw.get()).unwrap_or_default();
+    let error: Value = serde_json::from_str(raw.get()).unwrap_or_default();
     let text = |name: &str| match error.get(name) {
         Some(Value::String(text)) => Some(text.clone()),
         Some(Value::Number(number)) => Some(number.to_string()),

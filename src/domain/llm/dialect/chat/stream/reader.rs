@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use self::call::Call;
 use super::super::wire::{Answer, CallPiece, Choice, Loose, Saying, failure};
 use super::super::{finish, usage};
-use crate::base::json;
 use crate::domain::llm::dialect::Invalid;
 use crate::domain::llm::normal::event::{Block, Delta, Event, Failed};
 
@@ -60,7 +59,7 @@ impl Reader {
     /// the end before the start. See [`Invalid`]. An error inside the stream is [`Event::Failed`].
     pub fn event(&mut self, data: &str, out: &mut Vec<Event>) -> Result<(), Invalid> {
         if self.stage == Stage::Ended {
-            let late = json::read::<Answer<'_>>(data).ok();
+            let late = serde_json::from_str::<Answer<'_>>(data).ok();
             out.extend(
                 late.and_then(|late| usage::read(&late.usage))
                     .map(Event::Usage),
@@ -70,7 +69,8 @@ impl Reader {
         if data.trim() == "[DONE]" {
             return self.end(out);
         }
-        let chunk: Answer<'_> = json::read(data).map_err(|_| Invalid::Shape("not a chat chunk"))?;
+        let chunk: Answer<'_> =
+            serde_json::from_str(data).map_err(|_| Invalid::Shape("not a chat chunk"))?;
         if let Some(failed) = chunk.failed() {
             self.fail(failed, out);
             return Ok(());

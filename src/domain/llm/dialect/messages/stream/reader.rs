@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::base::json;
 use crate::domain::llm::dialect::Invalid;
 use crate::domain::llm::dialect::messages::wire::{self, Message, failed};
 use crate::domain::llm::dialect::messages::{usage, whole};
@@ -91,7 +90,7 @@ impl Reader {
     /// # Errors
     /// See [`Invalid`].
     pub fn event(&mut self, data: &str, out: &mut Vec<Event>) -> Result<(), Invalid> {
-        let wire: Wire<'_> = match json::read(data) {
+        let wire: Wire<'_> = match serde_json::from_str(data) {
             Ok(wire) => wire,
             Err(_) => return self.odd(data, out),
         };
@@ -129,7 +128,7 @@ impl Reader {
         if data == "[DONE]" && self.stage == Stage::Ended {
             return Ok(());
         }
-        let odd: wire::Kind<'_> = json::read(data).map_err(|_| NO_EVENT)?;
+        let odd: wire::Kind<'_> = serde_json::from_str(data).map_err(|_| NO_EVENT)?;
         match (odd.r#type.as_deref(), odd.error) {
             (None | Some("error"), Some(error)) => {
                 out.push(Event::Failed(failed(Some(error))));
@@ -197,7 +196,7 @@ impl Reader {
             (Kind::Text, "text_delta") => delta.text.map(Delta::Text),
             (Kind::Text, "citations_delta") => {
                 let citation = delta.citation.ok_or(MISSING)?;
-                let value = json::read(citation.get()).map_err(|_| MISSING)?;
+                let value = serde_json::from_str(citation.get()).map_err(|_| MISSING)?;
                 out.push(Event::Delta(Delta::Citation(value)));
                 return Ok(());
             }

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::base::json;
 use crate::domain::llm::dialect::messages::{usage, whole};
 use crate::domain::llm::message::{Finish, Usage};
 use crate::domain::llm::normal::event::{Block, Delta, Envelope, Event, Frame};
@@ -85,7 +84,7 @@ impl Writer {
         if !data.contains("content_block_st") {
             return;
         }
-        let Ok(mark) = json::read::<Mark<'_>>(data) else {
+        let Ok(mark) = serde_json::from_str::<Mark<'_>>(data) else {
             return;
         };
         match (mark.r#type.as_ref(), mark.index) {

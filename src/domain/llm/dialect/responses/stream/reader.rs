@@ -9,7 +9,6 @@ use std::mem;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::base::json;
 use crate::domain::llm::dialect::Invalid;
 use crate::domain::llm::dialect::responses::wire::{
     Content, Count, Lenient, Snapshot, Text, failed, looks_like_object,
@@ -133,7 +132,7 @@ impl Reader {
             return Err(Invalid::Shape("an event that is no JSON object"));
         }
         let mut wire: Wire<'_> =
-            json::read(data).map_err(|_| Invalid::Shape("an event that is no JSON"))?;
+            serde_json::from_str(data).map_err(|_| Invalid::Shape("an event that is no JSON"))?;
         let kind = mem::take(&mut wire.r#type);
         match kind.get() {
             "response.output_text.delta" => self.text(&wire, wire.delta.0.as_deref(), false, out),
@@ -276,7 +275,7 @@ fn error_event(wire: &Wire<'_>) -> Failed {
         None => Failed {
             kind: wire
                 .code
-                .and_then(|raw| json::read(raw.get()).ok())
+                .and_then(|raw| serde_json::from_str(raw.get()).ok())
                 .map(Text::into_string)
                 .unwrap_or_default(),
             message: wire.message.get().to_owned(),

@@ -1,7 +1,6 @@
 //! What stands in items: texts and refusals, arguments, thinking.
 
 use super::{Holds, Kind, Open, Read, Reader, Wire, Words};
-use crate::base::json;
 use crate::domain::llm::dialect::Invalid;
 use crate::domain::llm::dialect::responses::wire::{Count, PARAGRAPH, unseal};
 use crate::domain::llm::normal::event::{Block, Delta, Event};
@@ -131,7 +130,7 @@ impl Reader {
         let index = wire.output_index;
         if let Some(raw) = wire.annotation
             && self.message_block(index, wire.content_index.get(), false, out)?
-            && let Ok(citation) = json::read(raw.get())
+            && let Ok(citation) = serde_json::from_str(raw.get())
         {
             out.push(Event::Delta(Delta::Citation(citation)));
         }

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use super::{Holds, Kind, Known, OVER, Open, Phase, Read, Reader, Wire, Words};
-use crate::base::json;
 use crate::domain::llm::dialect::Invalid;
 use crate::domain::llm::dialect::responses::wire::{Count, Item};
 use crate::domain::llm::normal::event::{Block, Event};
@@ -116,5 +115,5 @@ fn item_of<'a>(wire: &Wire<'a>) -> Result<Item<'a>, Invalid> {
     let raw = wire
         .item
         .ok_or(Invalid::Shape("an item event without an item"))?;
-    json::read(raw.get()).map_err(|_| Invalid::Shape("an item that is no object"))
+    serde_json::from_str(raw.get()).map_err(|_| Invalid::Shape("an item that is no object"))
 }

@@ -5,7 +5,6 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::state::{ITEM_DONE, State};
-use crate::base::json;
 use crate::domain::llm::dialect::responses::wire::{Count, Item, Lenient, Text};
 use crate::domain::llm::normal::event::{Delta, Event, Frame};
 
@@ -52,7 +51,7 @@ impl State {
     }
 
     pub fn follow(&mut self, data: &str) {
-        let Ok(seen) = json::read::<Forwarded<'_>>(data) else {
+        let Ok(seen) = serde_json::from_str::<Forwarded<'_>>(data) else {
             return;
         };
         self.forward.numbered = true;
@@ -60,7 +59,10 @@ impl State {
             self.adopt(response.id.get(), response.model.get());
             self.created = response.created_at.0.unwrap_or(self.created);
         }
-        let item = || seen.item.and_then(|raw| json::read(raw.get()).ok());
+        let item = || {
+            seen.item
+                .and_then(|raw| serde_json::from_str(raw.get()).ok())
+        };
         let index = seen.output_index.get();
         match seen.r#type.get() {
             "response.output_item.added" => {
@@ -120,7 +122,7 @@ struct ForwardedResponse<'a> {
 /// Does reading this item give anything?
 fn has_blocks(item: &RawValue) -> bool {
     let mut parts = Vec::new();
-    json::read::<Item<'_>>(item.get())
+    serde_json::from_str::<Item<'_>>(item.get())
         .is_ok_and(|item| item.into_parts(&mut parts).is_ok() && !parts.is_empty())
 }
 
