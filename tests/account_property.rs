@@ -2,6 +2,9 @@
 //!
 //! `GATEHOUSE_LONG=1` runs twenty times as many cases.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
 
 use gatehouse::base::machine::{Effects, Machine};
@@ -13,35 +16,13 @@ use gatehouse::domain::limits::account::{
 };
 use gatehouse::domain::limits::{Class, LimitName, Window};
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
+
+use cases::check;
 
 /// 2026-11-30T22:55:00Z: the hour, the day and the month end soon.
 const START: u64 = 1_796_079_300_000;
 const HOUR: u64 = 3_600_000;
 const DAY: u64 = 86_400_000;
-
-fn check<S: Strategy>(
-    cases: u32,
-    strategy: &S,
-    test: impl Fn(S::Value) -> Result<(), TestCaseError>,
-) where
-    S::Value: std::fmt::Debug,
-{
-    let times = if std::env::var_os("GATEHOUSE_LONG").is_some() {
-        20
-    } else {
-        1
-    };
-    let config = ProptestConfig {
-        cases: cases * times,
-        failure_persistence: None,
-        max_shrink_iters: 20_000,
-        ..ProptestConfig::default()
-    };
-    TestRunner::new(config)
-        .run(strategy, test)
-        .unwrap_or_else(|failure| panic!("{failure}"));
-}
 
 // === The account with its storage ===
 
@@ -68,19 +49,13 @@ struct Object {
 impl Object {
     fn persist(&mut self, effects: Effects) {
         self.writes = effects.writes.len();
-        if effects.delete_all {
-            assert!(effects.writes.is_empty());
-            self.rows.clear();
-            self.alarm = None;
-        }
-        for write in effects.writes {
-            assert!(write.key.starts_with("acct/"));
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
-        self.alarm = effects.alarm.or(self.alarm);
+        assert!(
+            effects
+                .writes
+                .iter()
+                .all(|write| write.key.starts_with("acct/"))
+        );
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 
     fn load(&mut self, now: u64) {

@@ -3,8 +3,12 @@
 //!
 //! One million steps; `GATEHOUSE_LONG=1` takes five times as many.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
 use gatehouse::base::digest::{base64url, from_base64url};
 use gatehouse::base::machine::{Effects, Machine};
 use gatehouse::base::time::Millis;
@@ -17,18 +21,6 @@ use gatehouse::domain::audit::tree::{Hash, leaf_hash, node_hash, root};
 
 const RUNS: u64 = 20;
 const STEPS: u64 = 50_000;
-
-/// xorshift64*: the same steps in each run of the test.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % sides
-    }
-}
 
 /// Every leaf so far.
 #[derive(Default)]
@@ -95,13 +87,13 @@ impl Object {
 
     fn persist(&mut self, effects: Effects) {
         assert!(!effects.delete_all && effects.alarm.is_none());
-        for write in effects.writes {
-            assert!(write.key.starts_with("log/"));
-            match write.value {
-                Some(value) => drop(self.rows.insert(write.key, value)),
-                None => drop(self.rows.remove(&write.key)),
-            }
-        }
+        assert!(
+            effects
+                .writes
+                .iter()
+                .all(|write| write.key.starts_with("log/"))
+        );
+        effects.keep_in(&mut self.rows, &mut None);
     }
 
     fn ask(&mut self, command: Command) -> Reply {
@@ -111,10 +103,10 @@ impl Object {
     }
 
     /// The same, but it can fail before and after it is written; the caller then asks again.
-    fn ask_on_bad_ground(&mut self, command: Command, dice: &mut Dice) -> Reply {
-        while dice.throw(300) == 0 {
+    fn ask_on_bad_ground(&mut self, command: Command, dice: &mut Rng) -> Reply {
+        while dice.u64(..300) == 0 {
             let (_, effects) = self.step(command.clone());
-            if dice.throw(2) == 0 {
+            if dice.u64(..2) == 0 {
                 self.persist(effects);
             }
             self.machine = None;
@@ -175,8 +167,7 @@ fn subject(name: &str, most: u32) -> Subject {
 
 #[test]
 fn the_log_is_the_list_of_its_leaves() {
-    let long = std::env::var_os("GATEHOUSE_LONG").is_some();
-    for seed in 1..=RUNS * if long { 5 } else { 1 } {
+    for seed in 1..=RUNS * u64::from(cases::times(5)) {
         let mut run = Run::new(seed);
         for step in 0..STEPS {
             run.step(step);
@@ -187,7 +178,7 @@ fn the_log_is_the_list_of_its_leaves() {
 
 struct Run {
     seed: u64,
-    dice: Dice,
+    dice: Rng,
     object: Object,
     oracle: Oracle,
     flushed: u64,
@@ -201,7 +192,7 @@ impl Run {
     fn new(seed: u64) -> Self {
         Self {
             seed,
-            dice: Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            dice: Rng::with_seed(seed),
             object: Object::default(),
             oracle: Oracle::default(),
             flushed: 0,
@@ -218,7 +209,7 @@ impl Run {
 
     fn step(&mut self, step: u64) {
         let at = format!("seed {} step {step}", self.seed);
-        match self.dice.throw(100) {
+        match self.dice.u64(..100) {
             0..60 => self.append(&at),
             60..70 => self.flush(&at),
             70..78 => self.store(&at),
@@ -226,10 +217,10 @@ impl Run {
             84..88 => self.entries(&at),
             88..92 => self.subject(&at),
             92..94 => self.mirror(),
-            94 if self.dice.throw(4) == 0 => self.object.machine = None,
+            94 if self.dice.u64(..4) == 0 => self.object.machine = None,
             94..98 => {
                 // The clock stands still, goes on, goes back.
-                self.object.now = Millis(self.dice.throw(1 << 40));
+                self.object.now = Millis(self.dice.u64(..1 << 40));
                 if let Some(machine) = &mut self.object.machine {
                     assert_eq!(machine.wake(self.object.now), Effects::default());
                 }
@@ -244,12 +235,12 @@ impl Run {
     }
 
     fn append(&mut self, at: &str) {
-        let count = 1 + self.dice.throw(4);
+        let count = 1 + self.dice.u64(..4);
         let mut ids = Vec::new();
         for _ in 0..count {
-            if self.dice.throw(5) == 0 && self.oracle.size() > 0 {
+            if self.dice.u64(..5) == 0 && self.oracle.size() > 0 {
                 let size = self.oracle.size();
-                let back = self.dice.throw(size.min(12_000));
+                let back = self.dice.u64(..size.min(12_000));
                 ids.push(self.oracle.ids[(size - 1 - back) as usize].clone());
             } else {
                 self.next += 1;
@@ -321,7 +312,7 @@ impl Run {
 
     /// Flushing may stop anywhere and begin again.
     fn flush(&mut self, at: &str) {
-        let tiles = self.dice.throw(3);
+        let tiles = self.dice.u64(..3);
         for _ in 0..tiles {
             let Some(due) = self.object.due() else {
                 assert!(self.oracle.size() - self.flushed * 256 < 256, "{at}");
@@ -329,7 +320,7 @@ impl Run {
             };
             assert_eq!(due.tile, self.flushed, "{at}");
             self.object.put(&due);
-            if self.dice.throw(60) == 0 {
+            if self.dice.u64(..60) == 0 {
                 self.object.machine = None;
                 return;
             }
@@ -340,14 +331,14 @@ impl Run {
 
     fn store(&mut self, at: &str) {
         let size = self.oracle.size();
-        let size = (size + 3).saturating_sub(self.dice.throw(600));
+        let size = (size + 3).saturating_sub(self.dice.u64(..600));
         let real = size <= self.oracle.size();
         let mut root = if real {
             self.oracle.root(0, size)
         } else {
             leaf_hash(b"future")
         };
-        if self.dice.throw(4) == 0 {
+        if self.dice.u64(..4) == 0 {
             root.0[0] ^= 1;
         }
         let right = real && root == self.oracle.root(0, size);
@@ -369,9 +360,9 @@ impl Run {
     }
 
     fn tile(&mut self, at: &str) {
-        let level = self.dice.throw(4) as u8;
+        let level = self.dice.u8(..4);
         let tiles = (self.oracle.size() >> (8 * (u32::from(level) + 1))) + 2;
-        let index = self.dice.throw(tiles);
+        let index = self.dice.u64(..tiles);
         let expected = self.oracle.tile(level, index);
         let stored = index < self.flushed >> (8 * u32::from(level));
         let reply = self.ask(Command::Tile(level, index));
@@ -387,8 +378,8 @@ impl Run {
 
     fn entries(&mut self, at: &str) {
         let size = self.oracle.size();
-        let from = self.dice.throw(size + 2);
-        let to = from + self.dice.throw(300);
+        let from = self.dice.u64(..size + 2);
+        let to = from + self.dice.u64(..300);
         let Reply::Entries(first, entries) = self.ask(Command::Entries(from, to)) else {
             panic!("{at}");
         };
@@ -399,8 +390,8 @@ impl Run {
     }
 
     fn subject(&mut self, at: &str) {
-        let name = format!("s{}", self.dice.throw(20));
-        if self.dice.throw(3) == 0 {
+        let name = format!("s{}", self.dice.u64(..20));
+        if self.dice.u64(..3) == 0 {
             let erase = Command::Append {
                 entries: Vec::new(),
                 erase: vec![name.clone()],
@@ -432,7 +423,7 @@ impl Run {
 
     fn mirror(&mut self) {
         let newest = self.checkpoint.map_or(0, |(size, _)| size);
-        let size = self.dice.throw(newest + 10);
+        let size = self.dice.u64(..newest + 10);
         assert_eq!(self.ask(Command::Mirrored(size)), Reply::Done);
         self.mirrored = self.mirrored.max(size.min(newest));
     }

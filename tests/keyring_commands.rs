@@ -55,12 +55,7 @@ impl House {
     }
 
     fn keep(&mut self, effects: Effects) {
-        for write in effects.writes {
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
+        effects.keep_in(&mut self.rows, &mut None);
     }
 
     fn done(&mut self, command: Command) {

@@ -3,6 +3,9 @@
 //!
 //! `GATEHOUSE_LONG=1` runs twenty times as many cases.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
 
 use gatehouse::base::digest::{Bytes32, sha256};
@@ -15,7 +18,8 @@ use gatehouse::domain::keyring::{
     rewrap_version, wrap_version,
 };
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
+
+use cases::check;
 
 /// 2026-11-21T05:05:00Z
 const START: u64 = 1_795_237_500_000;
@@ -139,13 +143,13 @@ impl World {
 
     fn persist(&mut self, effects: Effects) {
         assert!(!effects.delete_all);
-        for write in effects.writes {
-            assert!(write.key.starts_with("ring/"));
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
+        assert!(
+            effects
+                .writes
+                .iter()
+                .all(|write| write.key.starts_with("ring/"))
+        );
+        effects.keep_in(&mut self.rows, &mut None);
     }
 
     /// A command as the app calls it: repeated after a failure.
@@ -527,28 +531,19 @@ fn storage() -> impl Strategy<Value = Storage> {
 
 #[test]
 fn one_version_is_active_all_that_is_sealed_opens_and_rewrapping_ends() {
-    let long = std::env::var_os("GATEHOUSE_LONG").is_some();
-    let config = ProptestConfig {
-        cases: if long { 2560 } else { 128 },
-        failure_persistence: None,
-        max_shrink_iters: 2000,
-        ..ProptestConfig::default()
-    };
     let strategy = (
         prop::collection::vec(op(), 1..60),
         prop::collection::vec(storage(), 0..200),
     );
-    TestRunner::new(config)
-        .run(&strategy, |(ops, storage)| {
-            let mut world = World::new(storage);
-            for op in &ops {
-                world.run(op);
-                world.check();
-            }
-            world.finish();
-            Ok(())
-        })
-        .unwrap_or_else(|failure| panic!("{failure}"));
+    check(128, &strategy, |(ops, storage)| {
+        let mut world = World::new(storage);
+        for op in &ops {
+            world.run(op);
+            world.check();
+        }
+        world.finish();
+        Ok(())
+    });
 }
 
 #[test]

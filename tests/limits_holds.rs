@@ -2,8 +2,12 @@
 //!
 //! `GATEHOUSE_LONG=1` runs twenty times as many steps.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
 use gatehouse::base::machine::{Effects, Machine};
 use gatehouse::base::time::Millis;
 use gatehouse::domain::limits::machine::{Once, PERIOD, Reason, Watch};
@@ -20,35 +24,18 @@ const WATCH: Watch = Watch {
 const SEEDS: u64 = 4000;
 const STEPS: u64 = 300;
 
-/// splitmix64: the seed alone decides a run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % bound
-    }
-
-    fn step(&mut self) -> u64 {
-        match self.below(10) {
-            0..4 => 0,
-            4..7 => self.below(1000),
-            7..9 => self.below(60_000),
-            _ => self.below(400_000),
-        }
+/// The time until the next command, in ms: often none.
+fn pause(random: &mut Rng) -> u64 {
+    match random.u64(..10) {
+        0..4 => 0,
+        4..7 => random.u64(..1000),
+        7..9 => random.u64(..60_000),
+        _ => random.u64(..400_000),
     }
 }
 
 fn seeds(count: u64) -> std::ops::Range<u64> {
-    let times = if std::env::var_os("GATEHOUSE_LONG").is_some() {
-        20
-    } else {
-        1
-    };
-    0..count * times
+    0..count * u64::from(cases::times(20))
 }
 
 #[derive(Clone, Default)]
@@ -60,17 +47,7 @@ struct Object {
 
 impl Object {
     fn persist(&mut self, effects: Effects) {
-        for write in effects.writes {
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
-        self.alarm = effects.alarm.or(self.alarm);
-        if effects.delete_all {
-            self.rows.clear();
-            self.alarm = None;
-        }
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 
     fn ask(&mut self, now: u64, command: Command) -> Reply {
@@ -186,26 +163,26 @@ fn wide() -> Policy {
     }
 }
 
-fn command(random: &mut Random, now: u64, policy: Policy) -> Command {
-    let client = format!("c{}", random.below(4));
-    match random.below(100) {
+fn command(random: &mut Rng, now: u64, policy: Policy) -> Command {
+    let client = format!("c{}", random.u64(..4));
+    match random.u64(..100) {
         0..40 => Command::Admit {
             client,
             policy,
-            cost: u32::from(random.below(8) > 0),
-            watch: (random.below(8) > 0).then(|| (format!("vis_{}", random.below(9)), WATCH)),
+            cost: u32::from(random.u64(..8) > 0),
+            watch: (random.u64(..8) > 0).then(|| (format!("vis_{}", random.u64(..9)), WATCH)),
         },
         40..70 => Command::AuthFailed {
             client,
             watch: WATCH,
         },
         70..95 => Command::Once {
-            id: format!("t{}", random.below(6)),
-            until: Millis(now + random.below(100_000)),
-            by: format!("r{}", random.below(3)),
+            id: format!("t{}", random.u64(..6)),
+            until: Millis(now + random.u64(..100_000)),
+            by: format!("r{}", random.u64(..3)),
         },
         _ => Command::Pardon {
-            client: (random.below(2) > 0).then_some(client),
+            client: (random.u64(..2) > 0).then_some(client),
         },
     }
 }
@@ -214,19 +191,19 @@ fn command(random: &mut Random, now: u64, policy: Policy) -> Command {
 fn holds_and_single_uses_are_exactly_what_the_history_says_whatever_fails() {
     let (mut holds, mut slowed, mut faults) = (0u64, 0u64, 0u64);
     for seed in seeds(SEEDS) {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         let mut object = Object::default();
         let mut oracle = Oracle::default();
         let mut now = START;
         // Which holds were told of since the last load, by client or "".
         let mut told: Vec<(String, u64)> = Vec::new();
         for n in 0..STEPS {
-            now += random.step();
+            now += pause(&mut random);
             let place = format!("seed {seed} step {n}");
             let asked = command(&mut random, now, wide());
             let (reply, effects) = object.limiter.apply(Millis(now), asked.clone());
             let mut loaded = false;
-            match random.below(30) {
+            match random.u64(..30) {
                 0 if !effects.writes.is_empty() => {
                     // Failed and not written: nothing happened.
                     object.restart(now);
@@ -364,10 +341,10 @@ fn quotas(limits: &[LimitStatus]) -> Vec<(u32, u32)> {
 fn waits_during_a_slow_down_are_exact_and_refusals_change_nothing() {
     let mut refusals = 0;
     for seed in seeds(1000) {
-        let mut random = Random(seed);
+        let mut random = Rng::with_seed(seed);
         let mut window = || {
-            let per = [10, 1000, 7000, 500_000][random.below(4) as usize];
-            Window::new(1 + random.below(40) as u32, Millis(per)).unwrap()
+            let per = [10, 1000, 7000, 500_000][random.usize(..4)];
+            Window::new(1 + random.u32(..40), Millis(per)).unwrap()
         };
         let policy = Policy {
             class: Class::Chat,
@@ -384,17 +361,17 @@ fn waits_during_a_slow_down_are_exact_and_refusals_change_nothing() {
                 0,
                 0,
                 1,
-                random.below(50),
-                random.below(2000),
-                random.below(100_000),
-            ][random.below(6) as usize];
+                random.u64(..50),
+                random.u64(..2000),
+                random.u64(..100_000),
+            ][random.usize(..6)];
             let admit = |cost| Command::Admit {
                 client: format!("c{}", n % 2),
                 policy,
                 cost,
                 watch: Some((format!("vis_{}", n % 7), WATCH)),
             };
-            let cost = 1 + (random.below(5) == 0) as u32 * random.below(9) as u32;
+            let cost = 1 + (random.u64(..5) == 0) as u32 * random.u32(..9);
             let rows = object.rows.clone();
             match object.ask(now, admit(cost)) {
                 same @ Reply::Admitted { .. } => {

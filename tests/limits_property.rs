@@ -2,6 +2,9 @@
 //!
 //! `GATEHOUSE_LONG=1` runs twenty times as many cases.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
 
 use gatehouse::base::machine::{Effects, Machine};
@@ -12,33 +15,12 @@ use gatehouse::domain::limits::{
     Class, Command, LimitName, LimitStatus, Limiter, Policy, Reply, Window,
 };
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
+
+use cases::check;
 
 /// 2026-11-21T05:05:00Z
 const START: u64 = 1_795_237_500_000;
 const YEAR: u64 = 365 * 86_400_000;
-
-fn check<S: Strategy>(
-    cases: u32,
-    strategy: &S,
-    test: impl Fn(S::Value) -> Result<(), TestCaseError>,
-) where
-    S::Value: std::fmt::Debug,
-{
-    let times = if std::env::var_os("GATEHOUSE_LONG").is_some() {
-        20
-    } else {
-        1
-    };
-    let config = ProptestConfig {
-        cases: cases * times,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
-    TestRunner::new(config)
-        .run(strategy, test)
-        .unwrap_or_else(|failure| panic!("{failure}"));
-}
 
 // === The oracle ===
 
@@ -146,17 +128,7 @@ impl Object {
     }
 
     fn persist(&mut self, effects: Effects) {
-        for write in effects.writes {
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
-        self.alarm = effects.alarm.or(self.alarm);
-        if effects.delete_all {
-            self.rows.clear();
-            self.alarm = None;
-        }
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 
     fn restart(&mut self, now: u64) {

@@ -1,6 +1,9 @@
 //! The operators' machine against a naive oracle: random commands, evictions, and storage that fails before or after it
 //! wrote. `GATEHOUSE_LONG=1` runs twenty times as many cases.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use gatehouse::base::machine::{Effects, Machine};
@@ -10,7 +13,8 @@ use gatehouse::domain::identity::operators::{
 };
 use gatehouse::domain::identity::roles::Role;
 use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
+
+use cases::check;
 
 const START: u64 = 1_795_237_500_000;
 const HOUR: u64 = 3_600_000;
@@ -292,18 +296,13 @@ struct Object {
 
 impl Object {
     fn keep(&mut self, effects: Effects) {
-        if effects.delete_all {
-            self.rows.clear();
-            self.alarm = None;
-        }
-        self.alarm = effects.alarm.or(self.alarm);
-        for write in effects.writes {
-            assert!(write.key.starts_with("op/"), "{}", write.key);
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
+        assert!(
+            effects
+                .writes
+                .iter()
+                .all(|write| write.key.starts_with("op/"))
+        );
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 
     fn reload(&mut self, now: u64) {
@@ -675,15 +674,9 @@ impl World {
 
 #[test]
 fn the_machine_does_what_the_rules_say() {
-    let long = std::env::var_os("GATEHOUSE_LONG").is_some();
-    let config = ProptestConfig {
-        cases: if long { 20_000 } else { 1000 },
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
     let seen = std::cell::RefCell::new(BTreeMap::<String, u32>::new());
     let steps = prop::collection::vec((step(), storage()), 1..150);
-    let run = TestRunner::new(config).run(&steps, |steps| {
+    check(1000, &steps, |steps| {
         let mut world = World {
             now: START,
             object: Object::default(),
@@ -702,7 +695,6 @@ fn the_machine_does_what_the_rules_say() {
         }
         Ok(())
     });
-    run.unwrap_or_else(|failure| panic!("{failure}"));
     // The random commands reach everything.
     let seen = seen.into_inner();
     for kind in [

@@ -2,8 +2,12 @@
 //!
 //! `GATEHOUSE_LONG=1` runs twenty times as many steps.
 
+#[path = "support/cases.rs"]
+mod cases;
+
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
 use gatehouse::base::machine::{Effects, Machine};
 use gatehouse::base::time::Millis;
 use gatehouse::domain::limits::Source;
@@ -16,19 +20,6 @@ use gatehouse::domain::settings::config::Allowance;
 const START: u64 = 1_795_237_500_000;
 const SEEDS: u64 = 1500;
 const STEPS: u64 = 200;
-
-/// splitmix64: the seed alone decides a run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % bound
-    }
-}
 
 /// Everything that was changed, and when.
 #[derive(Default)]
@@ -84,39 +75,39 @@ impl History {
     }
 }
 
-fn change(random: &mut Random, now: u64) -> Change {
-    let until = now + random.below(200_000);
-    let some = random.below(4) > 0;
-    match random.below(20) {
+fn change(random: &mut Rng, now: u64) -> Change {
+    let until = now + random.u64(..200_000);
+    let some = random.u64(..4) > 0;
+    match random.u64(..20) {
         0..5 => {
             let block = Block {
-                what: Target::Visitor(format!("v{}", random.below(3))),
+                what: Target::Visitor(format!("v{}", random.u64(..3))),
                 until: Millis(until + 1),
                 reason: "r".to_owned(),
                 by: "op_1".to_owned(),
             };
-            Change::Block(format!("b{}", random.below(4)), some.then_some(block))
+            Change::Block(format!("b{}", random.u64(..4)), some.then_some(block))
         }
         5..11 => Change::Revoke(
-            format!("v{}", random.below(3)),
+            format!("v{}", random.u64(..3)),
             some.then_some(Millis(until + 1)),
         ),
         11..15 => {
             let allowance = Allowance {
-                concurrent: Some(1 + random.below(5) as u32),
+                concurrent: Some(1 + random.u32(..5)),
                 ..Allowance::default()
             };
             Change::Allowance(
-                format!("key/k{}", random.below(3)),
+                format!("key/k{}", random.u64(..3)),
                 some.then_some(allowance),
             )
         }
         15..18 => Change::Flag(
-            format!("f{}", random.below(3)),
-            some.then(|| (random.below(2) > 0).into()),
+            format!("f{}", random.u64(..3)),
+            some.then(|| (random.u64(..2) > 0).into()),
         ),
-        18 if random.below(10) == 0 => Change::RevokeAll(Millis(now + random.below(100_000))),
-        _ => Change::Keyring(random.below(30)),
+        18 if random.u64(..10) == 0 => Change::RevokeAll(Millis(now + random.u64(..100_000))),
+        _ => Change::Keyring(random.u64(..30)),
     }
 }
 
@@ -128,13 +119,7 @@ struct Object {
 
 impl Object {
     fn persist(&mut self, effects: Effects) {
-        for write in effects.writes {
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
-        self.alarm = effects.alarm.or(self.alarm);
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 
     fn restart(&mut self, now: u64) {
@@ -161,14 +146,9 @@ impl Object {
 
 #[test]
 fn the_rules_in_force_are_what_the_list_of_changes_says_whatever_fails() {
-    let times = if std::env::var_os("GATEHOUSE_LONG").is_some() {
-        20
-    } else {
-        1
-    };
     let (mut lost, mut conflicts, mut repeated) = (0, 0, 0);
-    for seed in 0..SEEDS * times {
-        let mut random = Random(seed);
+    for seed in 0..SEEDS * u64::from(cases::times(20)) {
+        let mut random = Rng::with_seed(seed);
         let mut history = History::default();
         let mut object = Object {
             rules: Rules::default(),
@@ -179,13 +159,13 @@ fn the_rules_in_force_are_what_the_list_of_changes_says_whatever_fails() {
         let mut kept = Snapshot::default();
         let mut now = START;
         for n in 0..STEPS {
-            now += [0, 1, random.below(1000), random.below(60_000)][random.below(4) as usize];
+            now += [0, 1, random.u64(..1000), random.u64(..60_000)][random.usize(..4)];
             let place = format!("seed {seed} step {n}");
             let wanted = change(&mut random, now);
             let version = kept.version;
-            let expect = match random.below(4) {
+            let expect = match random.u64(..4) {
                 0 => Some(version),
-                1 => Some(version + 1 + random.below(3)),
+                1 => Some(version + 1 + random.u64(..3)),
                 _ => None,
             };
             let asked = Command::Change {
@@ -196,7 +176,7 @@ fn the_rules_in_force_are_what_the_list_of_changes_says_whatever_fails() {
             let writes = effects.writes.len();
             let changed = matches!(reply, Reply::Changed { .. });
             assert_eq!(writes > 0, changed, "{place}: {reply:?}");
-            match random.below(20) {
+            match random.u64(..20) {
                 0 if changed => {
                     // Failed and not written: nothing happened.
                     object.restart(now);
@@ -240,7 +220,7 @@ fn the_rules_in_force_are_what_the_list_of_changes_says_whatever_fails() {
             }
             object.refresh(now, &mut kept);
             for who in ["v0", "v1", "v2"] {
-                let issued = now - random.below(70_000);
+                let issued = now - random.u64(..70_000);
                 // An entry may outlive its time until it is swept; before that it must stand.
                 let (said, must) = (
                     kept.is_revoked("-", who, Millis(issued)),

@@ -1,5 +1,7 @@
 //! The contract between a pure machine and the Durable Object shell that keeps it.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,6 +34,23 @@ impl Effects {
     pub fn and(mut self, writes: impl IntoIterator<Item = Write>) -> Self {
         self.writes.extend(writes);
         self
+    }
+
+    /// What they mean, on rows in memory. Simulations and tests keep their rows by it; the shell does the same in storage.
+    pub fn keep_in(self, rows: &mut BTreeMap<String, String>, alarm: &mut Option<Millis>) {
+        if self.delete_all {
+            debug_assert!(self.writes.is_empty(), "delete_all goes without writes");
+            rows.clear();
+            *alarm = None;
+            return;
+        }
+        for write in self.writes {
+            match write.value {
+                Some(value) => rows.insert(write.key, value),
+                None => rows.remove(&write.key),
+            };
+        }
+        *alarm = self.alarm.or(*alarm);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fastrand::Rng;
 use gatehouse::base::time::Millis;
 use gatehouse::domain::llm::engine::failure::{Break, Failure};
 use gatehouse::domain::llm::engine::machine::Engine;
@@ -12,29 +13,22 @@ use crate::checker::Checker;
 /// 2026-11-21T05:05:00Z
 pub const START: Millis = Millis(1_795_237_500_000);
 
-/// The tests' own generator (xorshift64*, Vigna 2016): fast, and another one than the engine's.
+/// A generator, and the draws that the stories are made of.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(Rng);
 
 impl Random {
     pub fn new(seed: u64) -> Self {
-        let mut random = Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-        for _ in 0..4 {
-            random.next();
-        }
-        random
+        Self(Rng::with_seed(seed))
     }
 
     pub fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+        self.0.u64(..)
     }
 
     /// Both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
-        low + (self.next() >> 16) % (high - low + 1)
+        self.0.u64(low..=high)
     }
 
     pub fn chance(&mut self, percent: u64) -> bool {
@@ -42,7 +36,7 @@ impl Random {
     }
 
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.between(0, of.len() as u64 - 1)).unwrap()]
+        of[self.0.usize(..of.len())]
     }
 }
 

@@ -391,17 +391,9 @@ impl Object {
 
     fn persist(&mut self, effects: Effects) {
         if effects.delete_all {
-            assert!(effects.writes.is_empty(), "delete_all goes without writes");
-            *self = Self::default();
-            return;
+            self.machine = None;
         }
-        for write in effects.writes {
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
-        self.alarm = effects.alarm.or(self.alarm);
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 }
 

@@ -48,16 +48,7 @@ impl Answer {
         if self.evicted.get() {
             return;
         }
-        let mut rows = self.rows.borrow_mut();
-        if effects.delete_all {
-            rows.clear();
-        }
-        for write in effects.writes {
-            match write.value {
-                Some(value) => rows.insert(write.key, value),
-                None => rows.remove(&write.key),
-            };
-        }
+        effects.keep_in(&mut self.rows.borrow_mut(), &mut None);
         moved();
     }
 

@@ -96,16 +96,9 @@ impl Object {
 
     fn persist(&mut self, effects: Effects) {
         if effects.delete_all {
-            assert!(effects.writes.is_empty());
-            self.rows.clear();
             self.machine = None;
         }
-        for write in effects.writes {
-            match write.value {
-                Some(value) => drop(self.rows.insert(write.key, value)),
-                None => drop(self.rows.remove(&write.key)),
-            }
-        }
+        effects.keep_in(&mut self.rows, &mut None);
     }
 
     fn told(&mut self, name: &str, id: &str) -> Option<Reply<Answer>> {

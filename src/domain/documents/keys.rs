@@ -325,18 +325,7 @@ mod tests {
         }
 
         fn persist(&mut self, effects: Effects) {
-            if effects.delete_all {
-                assert!(effects.writes.is_empty());
-                *self = Self::default();
-                return;
-            }
-            for write in effects.writes {
-                match write.value {
-                    Some(value) => self.rows.insert(write.key, value),
-                    None => self.rows.remove(&write.key),
-                };
-            }
-            self.alarm = effects.alarm.or(self.alarm);
+            effects.keep_in(&mut self.rows, &mut self.alarm);
         }
 
         fn keys(&self) -> Vec<&str> {

@@ -255,20 +255,6 @@ mod tests {
         }
     }
 
-    /// Writes to the rows what the shell would.
-    fn persist(rows: &mut BTreeMap<String, String>, effects: &Effects) {
-        if effects.delete_all {
-            assert!(effects.writes.is_empty(), "delete_all goes without writes");
-            rows.clear();
-        }
-        for write in &effects.writes {
-            match &write.value {
-                Some(value) => rows.insert(write.key.clone(), value.clone()),
-                None => rows.remove(&write.key),
-            };
-        }
-    }
-
     #[test]
     fn the_limit_is_exact_and_a_release_makes_room() {
         let mut ledger = Ledger::default();
@@ -435,7 +421,7 @@ mod tests {
                 let mut reloaded = Ledger::load(now, rows.clone().into_iter().collect());
                 let (reply, effects) = ledger.apply(now, command.clone());
                 assert_eq!(reloaded.apply(now, command).0, reply);
-                persist(&mut rows, &effects);
+                effects.clone().keep_in(&mut rows, &mut None);
                 assert_eq!(ledger.used, ledger.entries.values().map(|entry| entry.bytes).sum::<u64>());
                 assert!(ledger.used <= 100);
                 assert_eq!(rows.len(), ledger.entries.len());

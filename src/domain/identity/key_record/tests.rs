@@ -100,13 +100,7 @@ impl<M: Machine> House<M> {
     }
 
     fn persist(&mut self, effects: Effects) {
-        for write in effects.writes {
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
-        self.alarm = effects.alarm.or(self.alarm);
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 
     fn ask(&mut self, now: Millis, command: M::Command) -> M::Reply {

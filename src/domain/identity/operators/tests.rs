@@ -46,13 +46,13 @@ impl House {
     }
 
     fn keep(&mut self, effects: Effects) {
-        for write in effects.writes {
-            assert!(write.key.starts_with("op/"));
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
+        assert!(
+            effects
+                .writes
+                .iter()
+                .all(|write| write.key.starts_with("op/"))
+        );
+        effects.keep_in(&mut self.rows, &mut None);
     }
 
     fn ask(&mut self, command: Command) -> Reply {

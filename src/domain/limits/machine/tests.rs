@@ -36,18 +36,8 @@ struct Object {
 
 impl Object {
     fn persist(&mut self, effects: Effects) {
-        for write in effects.writes {
-            self.writes += 1;
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
-        self.alarm = effects.alarm.or(self.alarm);
-        if effects.delete_all {
-            self.rows.clear();
-            self.alarm = None;
-        }
+        self.writes += effects.writes.len();
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 
     fn ask(&mut self, at: u64, client: &str, policy: Policy, cost: u32) -> Reply {

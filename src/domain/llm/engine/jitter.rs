@@ -9,30 +9,18 @@ use crate::base::time::Millis;
 /// Jitter on top of a `Retry-After` is at most an eighth of it, and at most [`Retry::base`].
 const SHARE_ON_TOP: u64 = 8;
 
-/// A small deterministic generator: `SplitMix64` (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators",
-/// OOPSLA 2014). Good enough to spread waits, and nothing else is drawn from it.
+/// What spreads the waits. Nothing else is drawn from it.
 #[derive(Clone, Debug)]
-pub(super) struct Jitter(u64);
+pub(super) struct Jitter(fastrand::Rng);
 
 impl Jitter {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    const fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+    pub(super) fn new(seed: u64) -> Self {
+        Self(fastrand::Rng::with_seed(seed))
     }
 
     /// Evenly from zero to `ceiling`, both included.
     fn up_to(&mut self, ceiling: Millis) -> Millis {
-        // The high half of a 128-bit product: even enough, and without a division.
-        let choices = u128::from(ceiling.0).saturating_add(1);
-        let scaled = u128::from(self.draw()).saturating_mul(choices) >> 64;
-        Millis(u64::try_from(scaled).unwrap_or(ceiling.0))
+        Millis(self.0.u64(0..=ceiling.0))
     }
 }
 
@@ -116,19 +104,5 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn the_generator_is_splitmix64() {
-        // The first outputs for seed 1234567, as in the reference implementation.
-        let mut jitter = Jitter::new(1_234_567);
-        assert_eq!(
-            [jitter.draw(), jitter.draw(), jitter.draw()],
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
     }
 }

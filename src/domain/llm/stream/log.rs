@@ -516,12 +516,7 @@ mod tests {
 
     impl Rows {
         fn keep(&mut self, effects: Effects) {
-            for write in effects.writes {
-                match write.value {
-                    Some(value) => self.0.insert(write.key, value),
-                    None => self.0.remove(&write.key),
-                };
-            }
+            effects.keep_in(&mut self.0, &mut None);
         }
 
         fn load(&self) -> Log {

@@ -24,14 +24,8 @@ struct Object {
 impl Object {
     fn persist(&mut self, effects: Effects) {
         assert!(!effects.delete_all);
-        for write in effects.writes {
-            self.writes += 1;
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
-        self.alarm = effects.alarm.or(self.alarm);
+        self.writes += effects.writes.len();
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 
     fn ask(&mut self, at: u64, command: Command) -> Reply {

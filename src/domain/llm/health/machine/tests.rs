@@ -21,18 +21,7 @@ struct Object {
 
 impl Object {
     fn persist(&mut self, effects: Effects) {
-        if effects.delete_all {
-            assert!(effects.writes.is_empty(), "delete_all goes without writes");
-            self.rows.clear();
-            self.alarm = None;
-        }
-        for write in effects.writes {
-            match write.value {
-                Some(value) => self.rows.insert(write.key, value),
-                None => self.rows.remove(&write.key),
-            };
-        }
-        self.alarm = effects.alarm.or(self.alarm);
+        effects.keep_in(&mut self.rows, &mut self.alarm);
     }
 
     fn ask(&mut self, now: Millis, command: Command) -> Reply {
