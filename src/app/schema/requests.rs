@@ -346,26 +346,13 @@ objects! {
         subject: Option<String>,
     }
 
-    /// Which entries, and in which form.
+    /// Which entries, and in which form. For `before`, an answer carries `x-gatehouse-next`.
     AuditExportQuery {
         /// `json` (default) or `csv`.
         format: Option<Format>,
-        /// Entries before this index: `x-gatehouse-next` of the answer before.
-        before: Option<u64>,
-        /// From this day or time on.
-        since: Option<String>,
-        /// Before this day or time.
-        until: Option<String>,
-        /// An action such as `key.create`, or a group such as `key.`.
-        action: Option<String>,
-        /// `operator`, `key`, `visitor`, `system`, `rule` or `unknown`.
-        actor: Option<String>,
-        /// `ok`, `refused`, or a code.
-        outcome: Option<String>,
-        /// What kind of thing it was done to.
-        target: Option<String>,
-        /// The id of whom it is about.
-        subject: Option<String>,
+        /// Which entries.
+        #[schemars(flatten)]
+        which: AuditQuery,
     }
 
     /// A form.
