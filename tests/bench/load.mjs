@@ -61,10 +61,16 @@ export class Client {
     return new Promise((resolve, reject) => {
       const fail = (what) => reject(new Error(`${this.server.name}, ${scenario.name}: ${what}`));
       const began = performance.now();
+      let answered = false;
       const call = request({ port: this.server.port, host: "127.0.0.1", method: "POST", path: scenario.path, headers, agent: this.agent });
       call.setTimeout(LONGEST_MS, () => call.destroy(new Error("no answer")));
-      call.on("error", (error) => fail(error.message));
+      call.on("error", (error) => {
+        // The server had closed an idle connection just when it was to be used again.
+        if (call.reusedSocket && error.code === "ECONNRESET" && !answered) resolve(this.send(scenario));
+        else fail(error.message);
+      });
       call.on("response", (response) => {
+        answered = true;
         let first;
         const parts = [];
         response.on("data", (part) => {
