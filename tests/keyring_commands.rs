@@ -95,7 +95,7 @@ impl House {
 
     /// A new active version.
     fn rotate(&mut self, n: u32) {
-        self.done(Command::Begin { n, wrap: local(n) });
+        self.done(begin(n));
         self.later(PROPAGATION.0);
         self.done(Command::Activate { n });
     }
@@ -118,6 +118,14 @@ fn wrapper() -> Wrapper {
 
 fn opened(ring: Ring, roots: &Roots) -> Result<Opened, OpenError> {
     Opened::new("acme", ring, roots, &[])
+}
+
+fn begin(n: u32) -> Command {
+    Command::Begin { n, wrap: local(n) }
+}
+
+fn emergency(n: u32) -> Command {
+    Command::Emergency { n, wrap: local(n) }
 }
 
 fn local(n: u32) -> Wrap {
@@ -159,13 +167,7 @@ fn state(house: &mut House, n: u32) -> KeyState {
 fn before_it_was_made_there_is_nothing_to_load_and_nothing_to_change() {
     let mut house = House::empty();
     assert_eq!(house.call(Command::Load { known: 0 }), Reply::Empty);
-    house.refused(
-        Command::Begin {
-            n: 1,
-            wrap: local(1),
-        },
-        Refusal::Empty,
-    );
+    house.refused(begin(1), Refusal::Empty);
     assert!(house.rows.is_empty());
 }
 
@@ -215,10 +217,7 @@ fn who_has_the_newest_revision_is_told_so() {
         house.call(Command::Load { known: revision }),
         Reply::Unchanged
     );
-    house.done(Command::Begin {
-        n: 2,
-        wrap: local(2),
-    });
+    house.done(begin(2));
     assert!(matches!(
         house.call(Command::Load { known: revision }),
         Reply::Loaded(_)
@@ -228,10 +227,7 @@ fn who_has_the_newest_revision_is_told_so() {
 #[test]
 fn a_version_is_not_used_before_every_reader_knows_it() {
     let mut house = House::new();
-    house.done(Command::Begin {
-        n: 2,
-        wrap: local(2),
-    });
+    house.done(begin(2));
     assert_eq!(
         house.call(Command::Activate { n: 2 }),
         Reply::Wait(PROPAGATION)
@@ -263,28 +259,10 @@ fn a_version_is_not_used_before_every_reader_knows_it() {
 #[test]
 fn versions_are_numbered_without_a_gap_and_one_is_pending_at_a_time() {
     let mut house = House::new();
-    house.refused(
-        Command::Begin {
-            n: 3,
-            wrap: local(3),
-        },
-        Refusal::NotNext(2),
-    );
-    house.refused(
-        Command::Begin {
-            n: 1,
-            wrap: local(1),
-        },
-        Refusal::Taken,
-    );
-    house.done(Command::Begin {
-        n: 2,
-        wrap: local(2),
-    });
-    house.repeated(Command::Begin {
-        n: 2,
-        wrap: local(2),
-    });
+    house.refused(begin(3), Refusal::NotNext(2));
+    house.refused(begin(1), Refusal::Taken);
+    house.done(begin(2));
+    house.repeated(begin(2));
     house.refused(
         Command::Begin {
             n: 2,
@@ -292,18 +270,9 @@ fn versions_are_numbered_without_a_gap_and_one_is_pending_at_a_time() {
         },
         Refusal::Taken,
     );
-    house.refused(
-        Command::Begin {
-            n: 3,
-            wrap: local(3),
-        },
-        Refusal::Pending(2),
-    );
+    house.refused(begin(3), Refusal::Pending(2));
     house.done(Command::Retire { n: 2 });
-    house.done(Command::Begin {
-        n: 3,
-        wrap: local(3),
-    });
+    house.done(begin(3));
 }
 
 #[test]
@@ -368,18 +337,9 @@ fn the_floor_only_rises_and_stays_below_what_is_active() {
 #[test]
 fn an_emergency_takes_effect_at_once_and_raises_the_floor_after_rewrapping() {
     let mut house = House::new();
-    house.done(Command::Begin {
-        n: 2,
-        wrap: local(2),
-    });
-    house.done(Command::Emergency {
-        n: 3,
-        wrap: local(3),
-    });
-    house.repeated(Command::Emergency {
-        n: 3,
-        wrap: local(3),
-    });
+    house.done(begin(2));
+    house.done(emergency(3));
+    house.repeated(emergency(3));
     assert_eq!(
         (state(&mut house, 2), state(&mut house, 3)),
         (KeyState::Retired, KeyState::Active)
@@ -744,10 +704,7 @@ fn the_schedule_takes_a_version_through_its_whole_life() {
     let at = status(&house.ring(), house.now, 90, &wrapper()).unwrap();
     assert_eq!(at.warnings, [Warning::RotationDue(Millis(90 * DAY))]);
     assert_eq!(due(&house.ring(), house.now, 0, &wrapper()), []);
-    house.done(Command::Begin {
-        n: 2,
-        wrap: local(2),
-    });
+    house.done(begin(2));
     assert_eq!(steps(&mut house), [Step::RotateSession]);
     let command = house
         .open()

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::form::View;
-use super::html::{duration, element, str_at, text};
+use super::html::{Attributes, duration, element, str_at, text};
 use super::{Context, Page, result, sections};
 use crate::app::port::Port;
 use crate::app::reply::{Outcome, Reply};
@@ -13,6 +13,15 @@ use crate::base::headers::CONTENT_SECURITY_POLICY;
 use crate::domain::admin::{Call, ENDPOINTS};
 use crate::domain::limits::headers::retry;
 use crate::domain::page::{escape, fill};
+
+/// Attributes of the words that refuse something: the browser moves to them, and readers are told.
+pub(super) const REFUSAL: Attributes<'static> = &[
+    ("class", "refusal"),
+    ("id", "error"),
+    ("role", "alert"),
+    ("tabindex", "-1"),
+    ("autofocus", ""),
+];
 
 /// The page that the site's builder makes; `<!--gatehouse:NAME-->` marks the places to fill.
 const TEMPLATE: &str = "/gatehouse/admin";
@@ -58,14 +67,7 @@ pub fn refused<P: Port>(cx: &Context<'_, P>, refusal: &Refusal) -> String {
     ]
     .concat();
     body.push_str(&element("p", &[("class", "meta")], &meta));
-    let attributes = [
-        ("class", "refusal"),
-        ("id", "error"),
-        ("role", "alert"),
-        ("tabindex", "-1"),
-        ("autofocus", ""),
-    ];
-    element("div", &attributes, &body)
+    element("div", REFUSAL, &body)
 }
 
 /// Puts a page into its frame: navigation, notice, template, headers.

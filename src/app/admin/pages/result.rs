@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::entrance::{CODE, enrolment_page, recovery_page};
 use super::form::{Pairs, View, value};
+use super::frame::REFUSAL;
 use super::html::{at, copyable, element, link, list_at, str_at, text};
 use super::{Answer, Context, Page, Told, back};
 use crate::app::admin::session_cookie;
 use crate::app::port::Port;
-use crate::app::reply::Reply;
 use crate::base::errors::Refusal;
 use crate::domain::admin::{Call, Endpoint};
 
@@ -152,17 +152,10 @@ pub fn confirmation(
             Some(wait) => ["Too many codes were wrong. Try again in ", wait, "."].concat(),
             None => "The code is wrong, or was used already. Wait for the next one.".to_owned(),
         };
-        let attributes = [
-            ("class", "refusal"),
-            ("id", "error"),
-            ("role", "alert"),
-            ("tabindex", "-1"),
-            ("autofocus", ""),
-        ];
         let code = text("code", refusal.code.entry().code);
         let words =
             text("p", &words) + &element("p", &[("class", "meta")], &["Code ", &code].concat());
-        form = form.markup(&element("div", &attributes, &words));
+        form = form.markup(&element("div", REFUSAL, &words));
     }
     if stale {
         form = form.input(
@@ -208,24 +201,7 @@ pub fn answer<P: Port>(
             let cookie = session_cookie(cx.head, session.as_ref());
             return Ok(Answer::Reply(reply.header("set-cookie", cookie)));
         }
-        Told::File {
-            content_type,
-            name,
-            bytes,
-            headers,
-        } => {
-            return Ok(Answer::Reply(
-                Reply::status(200)
-                    .header("content-type", content_type)
-                    .header("cache-control", "no-store")
-                    .header(
-                        "content-disposition",
-                        ["attachment; filename=\"", name, "\""].concat(),
-                    )
-                    .headers(headers)
-                    .bytes(bytes),
-            ));
-        }
+        file @ Told::File { .. } => return Ok(Answer::Reply(cx.reply(file))),
         Told::Json(value) | Told::Created(value) => value,
     };
     let once = |title: &str, what: &str, field: &str, more: &str| {
