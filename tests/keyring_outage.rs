@@ -8,7 +8,7 @@ use std::rc::Rc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use gatehouse::app::keyring::{change, keyring, rotate};
-use gatehouse::app::port::Port;
+use gatehouse::app::port::{Class, Port};
 use gatehouse::base::time::Millis;
 use gatehouse::domain::keyring::{Command, Opened, Reply, SESSION_OVERLAP, Wrapper};
 use serde_json::json;
@@ -17,9 +17,10 @@ use support::fake_port::FakePort;
 use support::run::block_on;
 use support::upstream::Scripted;
 
-/// A service that wraps by adding a tail, and can be down.
+/// A service that wraps by adding a tail, and can be down, or wrap something else than it was given.
 struct Kms {
     up: Rc<Cell<bool>>,
+    spoils: Rc<Cell<bool>>,
     unwraps: Rc<Cell<u32>>,
 }
 
@@ -30,9 +31,11 @@ fn house() -> (FakePort, Kms) {
     );
     let kms = Kms {
         up: Rc::new(Cell::new(true)),
+        spoils: Rc::default(),
         unwraps: Rc::default(),
     };
     let (up, unwraps) = (Rc::clone(&kms.up), Rc::clone(&kms.unwraps));
+    let spoils = Rc::clone(&kms.spoils);
     port.provider_that("", move |sent| {
         if !up.get() {
             return Scripted::refused();
@@ -40,7 +43,11 @@ fn house() -> (FakePort, Kms) {
         let body = sent.json();
         let bytes = |name: &str| STANDARD.decode(body[name].as_str().unwrap()).unwrap();
         if sent.url.ends_with("/wrap") {
-            let wrapped = [bytes("plaintext"), vec![7; 16]].concat();
+            let mut plain = bytes("plaintext");
+            if spoils.get() {
+                plain[9] ^= 1;
+            }
+            let wrapped = [plain, vec![7; 16]].concat();
             return Scripted::json(
                 200,
                 &json!({"ciphertext": STANDARD.encode(wrapped), "key_id": "k1"}),
@@ -75,7 +82,7 @@ fn begun(port: &FakePort) {
 fn what_is_wrapped_as_before_is_not_unwrapped_again() {
     let (port, kms) = house();
     let ring = opened(&port);
-    assert_eq!(kms.unwraps.get(), 1);
+    assert_eq!(kms.unwraps.get(), 2, "to see that it opens, and to open it");
     kms.up.set(false);
     let command = rotate::session(&port, &ring, SESSION_OVERLAP).unwrap();
     changed(&port, command);
@@ -86,11 +93,29 @@ fn what_is_wrapped_as_before_is_not_unwrapped_again() {
     kms.up.set(true);
     port.other_isolate();
     opened(&port);
-    assert_eq!(kms.unwraps.get(), 2);
+    assert_eq!(kms.unwraps.get(), 3);
     begun(&port);
     port.pass(Millis::from_secs(1));
     opened(&port);
-    assert_eq!(kms.unwraps.get(), 3, "the new version alone");
+    assert_eq!(kms.unwraps.get(), 5, "the new version alone");
+}
+
+#[test]
+fn a_version_that_the_service_would_not_give_back_is_not_kept() {
+    let (port, kms) = house();
+    kms.spoils.set(true);
+    assert!(block_on(keyring(&port)).is_err());
+    assert!(port.rows(Class::Keyring).is_empty(), "nothing was made");
+    kms.spoils.set(false);
+    let ring = opened(&port);
+    // Neither a new version nor one that is wrapped anew.
+    let rows = port.rows(Class::Keyring);
+    kms.spoils.set(true);
+    assert!(block_on(rotate::begin(&port, &Wrapper::Kms, 2)).is_err());
+    assert_eq!(port.rows(Class::Keyring), rows);
+    kms.spoils.set(false);
+    port.other_isolate();
+    assert_eq!(opened(&port).ring.revision, ring.ring.revision);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::base::errors::Refusal;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::domain::keyring::kms::{
-    KmsError, MAX_ANSWER, read_unwrap, read_wrap, unwrap_request, wanted, wrap_request,
+    KmsError, MAX_ANSWER, read_unwrap, read_wrap, same_key, unwrap_request, wanted, wrap_request,
 };
 use crate::domain::keyring::{Opened, Ring, Wrap};
 use crate::domain::llm::upstream::UpstreamRequest;
@@ -15,14 +15,20 @@ use crate::domain::llm::upstream::UpstreamRequest;
 /// How long the service may take.
 const PATIENCE: Millis = Millis::from_secs(10);
 
-/// Has a version's key wrapped.
+/// Has a version's key wrapped, and unwrapped again: a wrap that does not open would be stored, and with it everything
+/// under that version lost.
 ///
 /// # Errors
 /// `keyring_unavailable`
 pub async fn wrap<P: Port>(port: &P, n: u32, key: &Bytes32) -> Result<Wrap, Refusal> {
     let body = wrap_request(port.tenant(), n, key);
     let answer = post(port, "/wrap", body.reveal()).await?;
-    read_wrap(&answer).map_err(|fault| told(&fault))
+    let wrap = read_wrap(&answer).map_err(|fault| told(&fault))?;
+    if let Some(body) = unwrap_request(port.tenant(), n, &wrap) {
+        let answer = post(port, "/unwrap", &body).await?;
+        same_key(&answer, key).map_err(|fault| told(&fault))?;
+    }
+    Ok(wrap)
 }
 
 /// The keys of all versions that the service wraps. Those that `last` has opened already are not asked for again.
@@ -38,7 +44,7 @@ pub async fn unwrap<P: Port>(
     for version in wanted(ring) {
         if let Some(key) = last.and_then(|last| last.unwrapped(version)) {
             keys.push((version.n, key.clone()));
-        } else if let Some(body) = unwrap_request(port.tenant(), version) {
+        } else if let Some(body) = unwrap_request(port.tenant(), version.n, &version.wrap) {
             let answer = post(port, "/unwrap", &body).await?;
             let key = read_unwrap(&answer).map_err(|fault| told(&fault))?;
             keys.push((version.n, key));

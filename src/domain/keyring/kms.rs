@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::command::MAX_WRAPPED_TEXT;
 use super::ring::{Ring, Version, Wrap};
 use super::wrap::KMS;
-use crate::base::digest::Bytes32;
+use crate::base::digest::{Bytes32, constant_time_eq};
 use crate::base::secret::Secret;
 
 /// The longest name of a service's key, in bytes.
@@ -35,6 +35,8 @@ pub enum KmsError {
     NotJson,
     /// This field is missing, not a text, or not of the form that is asked for.
     Field(&'static str),
+    /// What it wrapped it unwraps as something else.
+    OtherKey,
 }
 
 impl std::fmt::Display for KmsError {
@@ -44,6 +46,7 @@ impl std::fmt::Display for KmsError {
             Self::TooLong => f.write_str("is too long"),
             Self::NotJson => f.write_str("is not a JSON object"),
             Self::Field(name) => write!(f, "has no valid {name}"),
+            Self::OtherKey => f.write_str("is another key than it was given to wrap"),
         }
     }
 }
@@ -101,10 +104,10 @@ pub fn read_wrap(answer: &[u8]) -> Result<Wrap, KmsError> {
 
 /// The body of `/unwrap`; `None` when the service does not wrap this version.
 #[must_use]
-pub fn unwrap_request(tenant: &str, version: &Version) -> Option<String> {
-    let key_id = Value::from(version.wrap.by.strip_prefix(KMS)?).to_string();
-    let text = Value::from(version.wrap.text.as_str()).to_string();
-    let context = context(tenant, version.n);
+pub fn unwrap_request(tenant: &str, n: u32, wrap: &Wrap) -> Option<String> {
+    let key_id = Value::from(wrap.by.strip_prefix(KMS)?).to_string();
+    let text = Value::from(wrap.text.as_str()).to_string();
+    let context = context(tenant, n);
     Some(
         [
             "{\"ciphertext\":",
@@ -128,6 +131,18 @@ pub fn read_unwrap(answer: &[u8]) -> Result<Secret<Bytes32>, KmsError> {
     let bytes = STANDARD.decode(text(&value, "plaintext")?).ok();
     let key = bytes.and_then(|bytes| Bytes32::try_from(bytes).ok());
     key.map(Secret::new).ok_or(KmsError::Field("plaintext"))
+}
+
+/// Holds the answer of `/unwrap` against the key that was wrapped.
+///
+/// # Errors
+/// Every [`KmsError`].
+pub fn same_key(answer: &[u8], key: &Bytes32) -> Result<(), KmsError> {
+    if constant_time_eq(read_unwrap(answer)?.reveal(), key) {
+        Ok(())
+    } else {
+        Err(KmsError::OtherKey)
+    }
 }
 
 fn context(tenant: &str, n: u32) -> String {
@@ -165,10 +180,10 @@ fn text<'a>(value: &'a Value, name: &'static str) -> Result<&'a str, KmsError> {
 #[cfg(test)]
 mod tests {
     use super::{
-        KmsError, MAX_ANSWER, STANDARD, read_unwrap, read_wrap, unwrap_request, wrap_request,
+        KmsError, MAX_ANSWER, STANDARD, read_unwrap, read_wrap, same_key, unwrap_request,
+        wrap_request,
     };
-    use crate::base::time::Millis;
-    use crate::domain::keyring::{KeyState, Version, Wrap};
+    use crate::domain::keyring::Wrap;
     use base64::Engine;
     use serde_json::json;
 
@@ -185,27 +200,18 @@ mod tests {
             request,
             json!({"plaintext": STANDARD.encode([1; 32]), "context": context})
         );
-        let wrap = Wrap {
+        let mut wrap = Wrap {
             by: "kms:key/1".to_owned(),
             text: "Y2lwaGVy".to_owned(),
         };
-        let at = Millis::ZERO;
-        let mut version = Version {
-            n: 3,
-            state: KeyState::Active,
-            wrap,
-            created: at,
-            activated: None,
-            since: at,
-        };
         let request: serde_json::Value =
-            serde_json::from_str(&unwrap_request("a\"b", &version).unwrap()).unwrap();
+            serde_json::from_str(&unwrap_request("a\"b", 3, &wrap).unwrap()).unwrap();
         assert_eq!(
             request,
             json!({"ciphertext": "Y2lwaGVy", "key_id": "key/1", "context": context})
         );
-        version.wrap.by = "local:01234567".to_owned();
-        assert_eq!(unwrap_request("t", &version), None);
+        wrap.by = "local:01234567".to_owned();
+        assert_eq!(unwrap_request("t", 3, &wrap), None);
     }
 
     #[test]
@@ -257,5 +263,13 @@ mod tests {
             .err()
             .unwrap();
         assert!(!error.to_string().contains("cGxh"));
+    }
+
+    #[test]
+    fn another_key_than_was_wrapped_is_told() {
+        let answer = |byte: u8| answer(&json!({"plaintext": STANDARD.encode([byte; 32])}));
+        assert_eq!(same_key(&answer(4), &[4; 32]), Ok(()));
+        assert_eq!(same_key(&answer(5), &[4; 32]), Err(KmsError::OtherKey));
+        assert_eq!(same_key(b"{", &[4; 32]), Err(KmsError::NotJson));
     }
 }

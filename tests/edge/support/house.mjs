@@ -15,12 +15,14 @@ import { startWorker } from "./worker.mjs";
 export async function startHouse(sections, vars) {
   const provider = await startProvider();
   const given = typeof sections === "function" ? sections(provider) : sections;
-  const worker = await startWorker(config(provider, given), vars);
+  /** A configuration with the same provider, for a restart. */
+  const settings = (others) => config(provider, others);
+  const worker = await startWorker(settings(given), vars);
   const stop = async () => {
     await worker.stop();
     await provider.stop();
   };
-  return { provider, worker, stop };
+  return { provider, worker, settings, stop };
 }
 
 /** The catalogue's code in an error of any dialect. */

@@ -1,4 +1,4 @@
-// What Durable Objects wrote: the SQLite files below a house's folder. To be opened only while the Worker is down.
+// What Durable Objects and the bucket wrote: SQLite files below a house's folder. To be changed only while the Worker is down.
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -12,6 +12,20 @@ export function withObjects(house, kind, use) {
     const database = new DatabaseSync(join(folder, name));
     try {
       if (database.prepare("SELECT name FROM sqlite_master WHERE name = 'rows'").get()) use(database);
+    } finally {
+      database.close();
+    }
+  }
+}
+
+/** The index of the bucket (`_mf_objects`: key, blob_id, size), with the folder of its blobs, for `use(database, folder)`. */
+export function withBucket(house, use) {
+  const folder = join(house.worker.folder, "v3/r2");
+  const index = join(folder, "miniflare-R2BucketObject");
+  for (const name of readdirSync(index).filter((name) => name.endsWith(".sqlite") && !name.startsWith("metadata"))) {
+    const database = new DatabaseSync(join(index, name));
+    try {
+      use(database, join(folder, "gatehouse-documents-test/blobs"));
     } finally {
       database.close();
     }
