@@ -914,6 +914,7 @@ fn waiting_events_arrive_once_whatever_fails() {
                 let command = outbox::Command::Do {
                     event: Some(event),
                     event_id: id,
+                    offer: None,
                     command: n,
                 };
                 counter.borrow_mut().apply(START, command);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::uses::Due;
 use crate::base::time::Millis;
 use crate::domain::identity::key_record::View;
 use crate::domain::keyring::Opened;
@@ -24,6 +25,8 @@ pub struct Known {
     /// A newer keyring, by its revision, that could not be opened: until then `ring` goes on.
     pub ring_kept: Option<(u64, Millis)>,
     keys: BTreeMap<String, (Millis, String, Rc<View>)>,
+    /// What is left to do for the record of API keys, once the answer is on its way.
+    pub due: Vec<Due>,
     /// Leases, denials, and how many calls wait for each object.
     pub accounts: Isolate,
 }

@@ -43,3 +43,4 @@ pub mod session;
 pub mod similar;
 pub mod standing;
 pub mod stored;
+pub mod uses;

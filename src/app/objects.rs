@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::port::{Class, Port, PortFault, call};
+use super::uses;
 use crate::base::errors::Code;
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::outbox::{self, Audited, Drain, Pending, Told};
@@ -196,6 +197,12 @@ macro_rules! together {
                     $(Self::$variant(reply) => reply.refused(),)*
                 }
             }
+
+            fn takes(&self, offered: &str) -> Option<String> {
+                match self {
+                    $(Self::$variant(reply) => reply.takes(offered),)*
+                }
+            }
         }
     };
 }
@@ -275,14 +282,61 @@ where
     let command = outbox::Command::Do {
         event,
         event_id,
+        offer: None,
         command: M::command(command),
     };
-    match call::<Audited<M::Whole>>(port, class, name, &command).await? {
-        outbox::Reply::Done(reply) => M::reply(reply)
-            .ok_or_else(|| PortFault("the object answered for another machine".to_owned())),
-        outbox::Reply::Full => Err(PortFault("too many events wait".to_owned())),
-        outbox::Reply::Out(_) => Err(PortFault("the object answered something else".to_owned())),
-    }
+    done::<M>(port, class, name, &command)
+        .await
+        .map(|(reply, _)| reply)
+}
+
+/// Asks one machine of an object, which may take the event for the record. Tells also whether events wait there that are
+/// to be brought to the log.
+///
+/// # Errors
+/// The object could not be reached.
+pub async fn offered<M: Part>(
+    port: &impl Port,
+    class: Class,
+    name: &str,
+    command: M::Command,
+    (event_id, event): (String, String),
+) -> Result<(M::Reply, bool), PortFault>
+where
+    M::Whole: Machine,
+    <M::Whole as Machine>::Reply: Told + DeserializeOwned,
+{
+    let command = outbox::Command::Do {
+        event: None,
+        event_id,
+        offer: Some(event),
+        command: M::command(command),
+    };
+    done::<M>(port, class, name, &command).await
+}
+
+/// The machine's reply, and whether events wait.
+async fn done<M: Part>(
+    port: &impl Port,
+    class: Class,
+    name: &str,
+    command: &outbox::Command<<M::Whole as Machine>::Command>,
+) -> Result<(M::Reply, bool), PortFault>
+where
+    M::Whole: Machine,
+    <M::Whole as Machine>::Reply: Told + DeserializeOwned,
+{
+    let (reply, waits) = match call::<Audited<M::Whole>>(port, class, name, command).await? {
+        outbox::Reply::Done(reply) => (reply, false),
+        outbox::Reply::Waits(reply) => (reply, true),
+        outbox::Reply::Full => return Err(PortFault("too many events wait".to_owned())),
+        outbox::Reply::Out(_) => {
+            return Err(PortFault("the object answered something else".to_owned()));
+        }
+    };
+    let reply = M::reply(reply)
+        .ok_or_else(|| PortFault("the object answered for another machine".to_owned()))?;
+    Ok((reply, waits))
 }
 
 /// The keyring's object.
@@ -304,10 +358,11 @@ pub async fn tell_keyring(
     let command = outbox::Command::Do {
         event,
         event_id,
+        offer: None,
         command,
     };
     match call::<KeyringObject>(port, Class::Keyring, KEYRING, &command).await? {
-        outbox::Reply::Done(reply) => Ok(reply),
+        outbox::Reply::Done(reply) | outbox::Reply::Waits(reply) => Ok(reply),
         outbox::Reply::Full => Err(PortFault("too many events wait".to_owned())),
         outbox::Reply::Out(_) => Err(PortFault("the object answered something else".to_owned())),
     }
@@ -343,7 +398,7 @@ where
     fn events(reply: Self::Reply) -> Option<Vec<Pending>> {
         match reply {
             outbox::Reply::Out(events) => Some(events),
-            outbox::Reply::Done(_) | outbox::Reply::Full => None,
+            outbox::Reply::Done(_) | outbox::Reply::Waits(_) | outbox::Reply::Full => None,
         }
     }
 }
@@ -386,6 +441,13 @@ impl Told for crate::domain::identity::key_record::Reply {
     fn refused(&self) -> Option<&str> {
         match self {
             Self::Exists | Self::Conflict | Self::Invalid | Self::Full => Some("conflict"),
+            _ => None,
+        }
+    }
+
+    fn takes(&self, offered: &str) -> Option<String> {
+        match self {
+            Self::Noted(_, Some(note)) => Some(uses::on_record(offered, note)),
             _ => None,
         }
     }

@@ -9,7 +9,7 @@ use super::request::Head;
 use super::rules::rules;
 use super::{
     admin, ask, body, chat, count, documents, embeddings, house, me, media, models, operations,
-    responses, session, stored,
+    responses, session, stored, uses,
 };
 use crate::base::errors::{Code, Refusal};
 use crate::base::headers::{API_SECURITY_POLICY, CORS_EXPOSED_HEADERS, SECURITY_HEADERS};
@@ -33,7 +33,7 @@ const MAX_HEADER_BYTES: usize = 32_768;
 /// | 4 | operator's lists, origin, credential, scopes → [`Caller`] | 401, 403 |
 /// | 5 | the route's story, which admits by itself once it knows what the request costs | any |
 /// | 6 | a refusal → the caller's dialect | – |
-/// | 7 | headers of every answer, log line | – |
+/// | 7 | headers of every answer, log line, what belongs on record of a key's use | – |
 pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) -> Reply<P> {
     // 1
     let port = port.of_tenant(port.settings().tenant_of(&head.own_origin));
@@ -99,7 +99,7 @@ pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) ->
         reply.status,
         port.now(),
     );
-    recorded(port, reply, record)
+    uses::delivered(port, recorded(port, reply, record))
 }
 
 /// Who calls. A signed request is read whole before: the signature covers its body.

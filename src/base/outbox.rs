@@ -13,12 +13,20 @@ use super::time::Millis;
 /// The most events that wait. A command whose event would be one more is refused: nothing goes unrecorded.
 pub const MAX_PENDING: usize = 10_000;
 
+/// Whoever offers events is told of those that wait once in this time: 60 s × 1,000 ms.
+const REMIND: u64 = 60_000; // ms
+
 const ROW_PREFIX: &str = "out/";
 
 /// What a machine's reply means to the record.
 pub trait Told {
     /// The code of a refusal that belongs on record; `None` for success, and for what nobody needs to know of.
     fn refused(&self) -> Option<&str>;
+
+    /// The event to keep, made of the one that was offered; `None`: nothing belongs on record.
+    fn takes(&self, _offered: &str) -> Option<String> {
+        None
+    }
 }
 
 /// A command to the machine inside, or about the events that wait.
@@ -31,6 +39,10 @@ pub enum Command<C> {
         event: Option<String>,
         /// Unique to the event: the same again is the same event.
         event_id: String,
+        /// An event that is kept if the machine says so, and as it says: [`Told::takes`]. It is kept whatever waits: a
+        /// machine that takes events bounds their number by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        offer: Option<String>,
         /// For the machine inside.
         command: C,
     },
@@ -56,6 +68,9 @@ pub enum Reply<R> {
     /// The machine's reply.
     #[serde(rename = "done")]
     Done(R),
+    /// The machine's reply to a command with an offer; events wait, and it was not told in the last minute.
+    #[serde(rename = "waits")]
+    Waits(R),
     /// Events wait: those asked for, or after [`Drain::Ack`] none.
     #[serde(rename = "out")]
     Out(Vec<Pending>),
@@ -78,7 +93,7 @@ pub struct Pending {
 /// A machine whose changes are recorded.
 ///
 /// * An event is kept when the command changed something, or when [`Told::refused`] says so. A read, and the repetition
-///   of a command that had been done, leave none.
+///   of a command that had been done, leave none. One that was offered is kept when [`Told::takes`] says so.
 /// * Rows: `out/<event id>`; all others are the machine's own.
 #[derive(Debug)]
 pub struct Audited<M> {
@@ -89,6 +104,8 @@ pub struct Audited<M> {
     pending: BTreeMap<u64, Pending>,
     places: BTreeMap<String, u64>,
     next: u64,
+    /// When somebody was told that events wait. What they did about it may have failed, so that it is told again.
+    reminded: Option<Millis>,
 }
 
 impl<M> Audited<M> {
@@ -114,6 +131,16 @@ impl<M> Audited<M> {
             key,
             value: Some(value.unwrap_or_default()),
         }
+    }
+
+    /// Is it time to tell that events wait?
+    fn reminds(&mut self, now: Millis, new: bool) -> bool {
+        let long_ago = |told: Millis| told.0.abs_diff(now.0) >= REMIND;
+        let due = new || !self.pending.is_empty() && self.reminded.is_none_or(long_ago);
+        if due {
+            self.reminded = Some(now);
+        }
+        due
     }
 
     fn ack(&mut self, ids: &[String]) -> Effects {
@@ -188,16 +215,18 @@ where
             pending,
             places,
             next,
+            reminded: None,
         }
     }
 
     fn apply(&mut self, now: Millis, command: Self::Command) -> (Self::Reply, Effects) {
-        let (event, id, command) = match command {
+        let (event, id, offer, command) = match command {
             Command::Do {
                 event,
                 event_id,
+                offer,
                 command,
-            } => (event, event_id, command),
+            } => (event, event_id, offer, command),
             Command::Out(Drain::Pending(limit)) => {
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX);
                 let pending = self.pending.values().take(limit).cloned().collect();
@@ -213,9 +242,19 @@ where
         let refused = reply.refused().map(str::to_owned);
         let changed = effects.delete_all || !effects.writes.is_empty();
         let event = event.filter(|_| changed || refused.is_some());
+        let offered = offer.is_some();
+        let taken = offer
+            .filter(|_| !self.places.contains_key(&id))
+            .and_then(|offer| reply.takes(&offer));
+        let event = event.or(taken);
+        let new = event.is_some();
         let row = event.map(|event| self.keep(Pending { id, event, refused }));
         let effects = self.passed(effects).and(row);
-        (Reply::Done(reply), effects)
+        if offered && self.reminds(now, new) {
+            (Reply::Waits(reply), effects)
+        } else {
+            (Reply::Done(reply), effects)
+        }
     }
 
     fn wake(&mut self, now: Millis) -> Effects {

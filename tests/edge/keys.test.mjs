@@ -154,6 +154,46 @@ test("a signed request is taken once, for the very bytes that were signed", asyn
   assertRefused(await send(signed(`${made.id}/k1`, body, { path: "/v1/messages" })), "openai", 401, "signature_invalid");
 });
 
+// === what is on record of keys ===
+
+/** Entries about a key that operators did not write, oldest first; they come after the answer, so that it waits for so many. */
+async function onRecord(id, count) {
+  for (const end = Date.now() + 10_000; ; ) {
+    const { entries } = await owner.do("GET", `/audit?target=key&subject=${id}`);
+    const told = entries.filter((entry) => entry.actor !== "operator").reverse();
+    if (told.length >= count || Date.now() > end) return told;
+    await sleep(100);
+  }
+}
+
+test("first uses of a key's secrets and refusals in its name are in the audit log, once", async () => {
+  const made = await owner.do("POST", "/keys", { name: "on record", scopes: SCOPES });
+  const firsts = await Promise.all(Array.from({ length: 5 }, () => chat(made.key)));
+  assert.deepEqual(firsts.map((answer) => answer.status), [200, 200, 200, 200, 200]);
+  assert.equal((await onRecord(made.id, 1)).length, 1);
+  const rotated = await owner.do("POST", `/keys/${made.id}/rotate`, { overlap_seconds: 0 });
+  await sleep(1100);
+  for (let i = 0; i < 3; i += 1) assertRefused(await chat(made.key), "openai", 401, "invalid_credentials");
+  assert.equal((await chat(rotated.key)).status, 200);
+  await onRecord(made.id, 3);
+  await house.worker.restart({ hard: true });
+  assertRefused(await chat(made.key), "openai", 401, "invalid_credentials");
+  assert.equal((await chat(rotated.key)).status, 200);
+  await sleep(500);
+  const told = await onRecord(made.id, 3);
+  assert.deepEqual(
+    told.map((entry) => [entry.action, entry.actor, entry.outcome, entry.what.reason ?? "-"].join(" ")),
+    ["key.first_use key ok -", "auth.refuse key invalid_credentials old_secret", "key.first_use key ok -"],
+  );
+  const requests = firsts.map((answer) => answer.headers["x-request-id"]);
+  assert.ok(requests.includes(told[0].request), JSON.stringify(told[0]));
+  for (const entry of told) {
+    assert.equal(entry.who.subject, made.id);
+    assert.ok(entry.who.from);
+    for (const key of [made.key, rotated.key]) assert.ok(!JSON.stringify(entry).includes(key.split("_").at(-1)));
+  }
+});
+
 test("after a hard kill a key is what it was, and a nonce stays spent", async () => {
   const jwk = KEYS.publicKey.export({ format: "jwk" });
   const made = await owner.do("POST", "/keys", { name: "lasting", scopes: SCOPES, public_keys: [{ kid: "k", alg: "ed25519", key: jwk.x }] });

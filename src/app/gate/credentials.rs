@@ -3,12 +3,15 @@
 use std::rc::Rc;
 
 use super::Caller;
+use crate::app::admin::keys::object_of;
 use crate::app::alerts;
+use crate::app::audit::Event;
 use crate::app::keyring::keyring;
-use crate::app::objects::ask;
-use crate::app::port::{Class as Object, Port, call};
+use crate::app::objects::{ask, offered};
+use crate::app::port::{Class as Object, Port, PortFault, call};
 use crate::app::request::Head;
 use crate::app::rules::rules;
+use crate::app::uses::{self, Due};
 use crate::base::digest::{base64url, from_base64url};
 use crate::base::errors::{Code, Refusal};
 use crate::base::secret::Secret;
@@ -32,6 +35,7 @@ use crate::domain::settings::config::DEFAULT_TENANT;
 pub(super) async fn principal<P: Port>(
     port: &P,
     head: &Head,
+    caller: &Caller,
     presented: Presented<'_>,
 ) -> Result<Principal, Refusal> {
     match presented {
@@ -76,13 +80,17 @@ pub(super) async fn principal<P: Port>(
             }
             Ok(principal)
         }
-        Presented::Key(key) => of_key(port, key).await,
+        Presented::Key(key) => of_key(port, caller, key).await,
         // An operator's key opens a session of its own and nothing else; a signed request was read before.
         Presented::Operator(_) | Presented::Signed => Err(invalid("not for this")),
     }
 }
 
-async fn of_key<P: Port>(port: &P, key: ParsedKey<'_>) -> Result<Principal, Refusal> {
+async fn of_key<P: Port>(
+    port: &P,
+    caller: &Caller,
+    key: ParsedKey<'_>,
+) -> Result<Principal, Refusal> {
     let ring = keyring(port).await?;
     let pepper = ring
         .pepper()
@@ -92,25 +100,49 @@ async fn of_key<P: Port>(port: &P, key: ParsedKey<'_>) -> Result<Principal, Refu
     if let Some(view) = port.known(|known| known.key(key.id, &hash, now)) {
         return Ok(Principal::Key(Box::new((*view).clone())));
     }
-    let command = Command::Authenticate { hash: hash.clone() };
-    let view = record(port, key.id, command).await?;
+    let command = Command::Authenticate {
+        hash: hash.clone(),
+        recorded: true,
+    };
+    let event = uses::offer(port, caller, key.id, Code::InvalidCredentials);
+    let view = checked(port, key.id, command, event).await?;
     let shared = Rc::new(view.clone());
     port.known(|known| known.set_key(now, hash, shared));
     Ok(Principal::Key(Box::new(view)))
 }
 
-/// Asks a key's record; only a key that is good is told from the others.
-async fn record<P: Port>(port: &P, id: &str, command: Command) -> Result<View, Refusal> {
-    let name = ["key/", id].concat();
-    match ask::<KeyRecord>(port, Object::Ledger, &name, command).await {
-        Ok(Reply::Known(view)) => Ok(*view),
-        Ok(Reply::Replayed) => Err(Refusal::new(Code::ReplayedRequest)),
-        Ok(Reply::Full) => Err(Refusal::new(Code::Overloaded).wait(Millis::from_secs(60))),
-        Ok(_) => Err(invalid("api key")),
-        Err(fault) => Err(Refusal::new(Code::LimiterUnavailable)
-            .wait(Millis::from_secs(2))
-            .cause(fault.0)),
+/// Asks a key's record whether it opens, and offers it the event. What belongs on record of it is stored there with what
+/// it changes; it is brought to the log once the answer is on its way.
+async fn checked<P: Port>(
+    port: &P,
+    id: &str,
+    command: Command,
+    event: Event,
+) -> Result<View, Refusal> {
+    let name = object_of(id);
+    let reply = offered::<KeyRecord>(port, Object::Ledger, &name, command, event.outbox()).await;
+    let (reply, waits) = reply.map_err(|fault| unanswered(&fault))?;
+    if waits {
+        port.known(|known| known.due.push(Due::Waits(id.to_owned())));
     }
+    told(reply)
+}
+
+/// What a record says; only a key that is good is told from the others.
+fn told(reply: Reply) -> Result<View, Refusal> {
+    match reply {
+        Reply::Noted(reply, _) => told(*reply),
+        Reply::Known(view) => Ok(*view),
+        Reply::Replayed => Err(Refusal::new(Code::ReplayedRequest)),
+        Reply::Full => Err(Refusal::new(Code::Overloaded).wait(Millis::from_secs(60))),
+        _ => Err(invalid("api key")),
+    }
+}
+
+fn unanswered(fault: &PortFault) -> Refusal {
+    Refusal::new(Code::LimiterUnavailable)
+        .wait(Millis::from_secs(2))
+        .cause(fault.0.clone())
 }
 
 /// Who signed a request (RFC 9421). `keyid` is `<key id>/<kid>`.
@@ -120,9 +152,17 @@ async fn record<P: Port>(port: &P, id: &str, command: Command) -> Result<View, R
 pub(super) async fn signed<P: Port>(
     port: &P,
     head: &Head,
+    caller: &Caller,
     body: &[u8],
 ) -> Result<Principal, Refusal> {
-    let refused = |cause: &str| Refusal::new(Code::SignatureInvalid).cause(cause);
+    // What is refused in the name of a key is told to its record after the answer.
+    let named = |keyid: &str| {
+        if let Some((id, _)) = parts_of(keyid) {
+            let event = Box::new(uses::offer(port, caller, id, Code::SignatureInvalid));
+            port.known(|known| known.due.push(Due::Refused(id.to_owned(), event)));
+        }
+    };
+    let cause = |cause: &str| Refusal::new(Code::SignatureInvalid).cause(cause);
     let host = head
         .own_origin
         .split_once("://")
@@ -149,16 +189,23 @@ pub(super) async fn signed<P: Port>(
         headers: &fields,
         body,
     };
-    let verify = signature::verify(&request, head.at)?
-        .ok_or_else(|| refused("no signature with the tag gatehouse"))?;
-    let (id, kid) = verify
-        .keyid
-        .split_once('/')
-        .filter(|(id, _)| is_id(id))
-        .ok_or_else(|| refused("keyid is not <key id>/<kid>"))?;
-    let view = record(port, id, Command::Look)
-        .await
+    let verify = signature::verify(&request, head.at)
+        .inspect_err(|_| {
+            if let Some(keyid) = signature::keyid_of(&request) {
+                named(&keyid);
+            }
+        })?
+        .ok_or_else(|| cause("no signature with the tag gatehouse"))?;
+    let (id, kid) = parts_of(&verify.keyid).ok_or_else(|| cause("keyid is not <key id>/<kid>"))?;
+    let look = ask::<KeyRecord>(port, Object::Ledger, &object_of(id), Command::Look).await;
+    let view = look
+        .map_err(|fault| unanswered(&fault))
+        .and_then(told)
         .map_err(|refusal| unsigned(refusal, "unknown key"))?;
+    let refused = |text: &str| {
+        named(&verify.keyid);
+        cause(text)
+    };
     let key = view
         .settings
         .public_keys
@@ -181,11 +228,18 @@ pub(super) async fn signed<P: Port>(
         nonce: verify.nonce.clone(),
         expires: verify.expires,
         attempt: base64url(&port.random::<16>()),
+        recorded: true,
     };
-    let view = record(port, id, command)
+    let event = uses::offer(port, caller, id, Code::SignatureInvalid);
+    let view = checked(port, id, command, event)
         .await
         .map_err(|refusal| unsigned(refusal, "unknown key"))?;
     Ok(Principal::Key(Box::new(view)))
+}
+
+/// `keyid` as id and `kid`.
+fn parts_of(keyid: &str) -> Option<(&str, &str)> {
+    keyid.split_once('/').filter(|(id, _)| is_id(id))
 }
 
 fn unsigned(refusal: Refusal, cause: &str) -> Refusal {

@@ -47,15 +47,8 @@ pub struct Caller {
 pub async fn caller<P: Port>(port: &P, head: &Head, request_id: &str) -> Result<Caller, Refusal> {
     let caller = stranger(port, head, request_id).await?;
     let presented = presented(head.credentials())?;
-    let principal = credentials::principal(port, head, presented).await?;
-    let rules = rules(port).await?;
-    let caller = Caller {
-        payer: payer(port.settings(), &principal),
-        principal,
-        ..caller
-    };
-    not_blocked(port, head, &rules, &caller)?;
-    Ok(caller)
+    let principal = credentials::principal(port, head, &caller, presented).await?;
+    identified(port, head, caller, principal).await
 }
 
 /// The same for a signed request, whose body was read.
@@ -73,12 +66,22 @@ pub async fn signed_caller<P: Port>(
         Presented::Signed => {}
         _ => return Err(Refusal::new(Code::InvalidCredentials)),
     }
-    let principal = credentials::signed(port, head, body).await?;
+    let principal = credentials::signed(port, head, &caller, body).await?;
+    identified(port, head, caller, principal).await
+}
+
+/// The caller, now that it is known who it is.
+async fn identified<P: Port>(
+    port: &P,
+    head: &Head,
+    stranger: Caller,
+    principal: Principal,
+) -> Result<Caller, Refusal> {
     let rules = rules(port).await?;
     let caller = Caller {
         payer: payer(port.settings(), &principal),
         principal,
-        ..caller
+        ..stranger
     };
     not_blocked(port, head, &rules, &caller)?;
     Ok(caller)

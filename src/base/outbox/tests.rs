@@ -6,7 +6,7 @@ use super::{Audited, Command, Drain, MAX_PENDING, Pending, Reply, Told};
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
-/// Keeps a set of names; refuses `no`, and is empty again after `clear`.
+/// Keeps a set of names; refuses `no`, takes the event offered with `note`, and is empty again after `clear`.
 #[derive(Debug, Default)]
 struct Names(BTreeMap<String, String>);
 
@@ -15,7 +15,11 @@ struct Answer(Option<String>);
 
 impl Told for Answer {
     fn refused(&self) -> Option<&str> {
-        self.0.as_deref()
+        self.0.as_deref().filter(|word| *word != "note")
+    }
+
+    fn takes(&self, offered: &str) -> Option<String> {
+        (self.0.as_deref() == Some("note")).then(|| [offered, " taken"].concat())
     }
 }
 
@@ -31,6 +35,7 @@ impl Machine for Names {
     fn apply(&mut self, _: Millis, name: String) -> (Answer, Effects) {
         let mut effects = Effects::default();
         match name.as_str() {
+            "note" => return (Answer(Some("note".into())), effects),
             "no" => return (Answer(Some("forbidden".into())), effects),
             "read" => {}
             "clear" => {
@@ -121,6 +126,7 @@ fn told(name: &str, id: &str) -> Command<String> {
     Command::Do {
         event: Some(format!("{{\"put\":\"{name}\"}}")),
         event_id: id.into(),
+        offer: None,
         command: name.into(),
     }
 }
@@ -160,6 +166,7 @@ fn an_unrecorded_command_leaves_no_event() {
     let command = Command::Do {
         event: None,
         event_id: String::new(),
+        offer: None,
         command: "a".into(),
     };
     object.apply(command, Fails::No);
@@ -213,6 +220,7 @@ fn removing_everything_spares_the_events_that_wait() {
     let silent = Command::Do {
         event: None,
         event_id: String::new(),
+        offer: None,
         command: "clear".into(),
     };
     assert!(object.machine().apply(Millis(0), silent).1.delete_all);
@@ -254,4 +262,67 @@ fn an_event_that_cannot_be_read_still_waits() {
         (pending[0].id.as_str(), pending[0].event.as_str()),
         ("e1", "not json")
     );
+}
+
+fn offer(name: &str, id: &str) -> Command<String> {
+    Command::Do {
+        event: None,
+        event_id: id.into(),
+        offer: Some("offered".into()),
+        command: name.into(),
+    }
+}
+
+#[test]
+fn an_offered_event_is_kept_as_the_machine_takes_it_and_only_then() {
+    let mut object = Object::default();
+    // A change alone keeps none, nor does a refusal.
+    for (name, id) in [("a", "e1"), ("no", "e2"), ("read", "e3")] {
+        let reply = object.apply(offer(name, id), Fails::No);
+        assert!(matches!(reply, Some(Reply::Done(_))), "{name}: {reply:?}");
+    }
+    assert!(object.pending().is_empty());
+    let reply = object.apply(offer("note", "e4"), Fails::No);
+    assert!(matches!(reply, Some(Reply::Waits(_))), "{reply:?}");
+    let pending = object.pending();
+    assert_eq!(pending.len(), 1);
+    assert_eq!(
+        (
+            pending[0].id.as_str(),
+            pending[0].event.as_str(),
+            &pending[0].refused
+        ),
+        ("e4", "offered taken", &None)
+    );
+}
+
+#[test]
+fn an_offered_event_is_kept_once_whatever_fails() {
+    for fails in [Fails::NotWritten, Fails::ButWritten] {
+        let mut object = Object::default();
+        object.apply(offer("note", "e1"), fails);
+        object.apply(offer("note", "e1"), Fails::No);
+        assert_eq!(object.pending_ids(), ["e1"]);
+    }
+}
+
+#[test]
+fn whoever_offers_events_is_told_of_those_that_wait_once_a_minute() {
+    let mut object = Object::default();
+    let mut at = |now: u64, command| {
+        let (reply, effects) = object.machine().apply(Millis(now), command);
+        object.persist(effects);
+        matches!(reply, Reply::Waits(_))
+    };
+    assert!(!at(0, offer("read", "e0")));
+    assert!(at(0, offer("note", "e1")));
+    assert!(!at(59_999, offer("read", "e2")));
+    assert!(!at(60_000, told("b", "e3")), "who offers none is not told");
+    assert!(at(60_000, offer("read", "e4")));
+    assert!(!at(60_001, offer("read", "e5")));
+    // A new one is told of at once, and a clock that went back does not keep it.
+    assert!(at(60_002, offer("note", "e6")));
+    assert!(at(0, offer("read", "e7")));
+    at(1, ack(&["e1", "e3", "e6"]));
+    assert!(!at(90_000, offer("read", "e8")));
 }

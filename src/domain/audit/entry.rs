@@ -99,6 +99,10 @@ actions! {
     KeyRotate = "key.rotate",
     /// An API key was revoked.
     KeyRevoke = "key.revoke",
+    /// A secret or public key of an API key was used for the first time.
+    KeyFirstUse = "key.first_use",
+    /// An API key was used that had not been used for long.
+    KeyDormantUse = "key.dormant_use",
     /// A site key was made.
     SiteKeyCreate = "site_key.create",
     /// A site key was changed.

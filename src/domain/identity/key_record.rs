@@ -5,12 +5,13 @@
 //!                       │  ▲
 //!                       └──┘ Rotate: a new secret; each before it stays good until its own deadline
 //! ```
-//! Rows: `rec/key` the record with its hashes, `rec/used` when it was last used, `rec/n/<digest>` a nonce that was
-//! spent, `rec/floor` the latest deadline of a nonce that was forgotten. A revoked record stays, so that its id never
-//! comes to life again.
+//! Rows: `rec/key` the record with its hashes, `rec/used` when it was last used, `rec/noted` what is on record of its
+//! use, `rec/n/<digest>` a nonce that was spent, `rec/floor` the latest deadline of a nonce that was forgotten. A revoked
+//! record stays, so that its id never comes to life again.
 
 mod command;
 mod index;
+mod noted;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -22,10 +23,12 @@ use serde::{Deserialize, Serialize};
 use crate::base::digest::{base64url, constant_time_eq, from_base64url, sha256};
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
+use noted::{NOTED_ROW, Noted};
 
 pub use super::signature::Algorithm;
 pub use command::{Command, NewRecord, Reply};
 pub use index::{Entry, IndexCommand, IndexReply, KeyIndex, MAX_KEYS};
+pub use noted::{DORMANT, Note, REFUSED_AGAIN, Why};
 pub use settings::{KeySettings, Names, PublicKey, Scopes, Stores, View};
 
 /// Nonces remembered at a time; beyond them signed requests are refused until one is over.
@@ -58,6 +61,7 @@ pub struct KeyRecord {
     /// There is a record and it cannot be read: nothing opens it and nothing is written over it.
     unreadable: bool,
     used: Option<Millis>,
+    noted: Noted,
     /// By digest.
     nonces: BTreeMap<String, Nonce>,
     /// Signatures that ended before this may have been spent and forgotten.
@@ -102,6 +106,7 @@ impl Machine for KeyRecord {
 
     fn load(now: Millis, rows: Vec<(String, String)>) -> Self {
         let mut record = Self::default();
+        let mut noted = None;
         for (key, value) in rows {
             match key.as_str() {
                 KEY_ROW => {
@@ -110,6 +115,7 @@ impl Machine for KeyRecord {
                     record.unreadable = record.stored.is_none();
                 }
                 USED_ROW => record.used = value.parse().ok().map(Millis),
+                NOTED_ROW => noted = Noted::load(&value),
                 // Unreadable: whatever was signed until now may have been spent.
                 FLOOR_ROW => record.floor = value.parse().map_or(now, Millis),
                 _ => {
@@ -121,6 +127,7 @@ impl Machine for KeyRecord {
                 }
             }
         }
+        record.noted = noted.unwrap_or_else(|| record.noted_before());
         record
     }
 
@@ -128,13 +135,28 @@ impl Machine for KeyRecord {
         let mut effects = Effects::default();
         let reply = match command {
             Command::Create(new) => self.create(now, *new, &mut effects),
-            Command::Authenticate { hash } => self.authenticate(now, &hash, &mut effects),
+            Command::Authenticate { hash, recorded } => {
+                self.authenticate(now, &hash, recorded, &mut effects)
+            }
             Command::AuthenticateSigned {
                 kid,
                 nonce,
                 expires,
                 attempt,
-            } => self.spend(now, &kid, &nonce, expires, &attempt, &mut effects),
+                recorded,
+            } => {
+                let signed = Signed {
+                    kid: &kid,
+                    nonce: &nonce,
+                    expires,
+                    attempt: &attempt,
+                };
+                self.spend(now, &signed, recorded, &mut effects)
+            }
+            Command::RefuseSignature => {
+                let why = self.stored.is_some().then_some(Why::Signature);
+                self.refuse(now, Reply::Unknown, why, true, &mut effects)
+            }
             Command::Rotate { hash, overlap } => self.rotate(now, hash, overlap, &mut effects),
             Command::Revoke => self.revoke(now, &mut effects),
             Command::Change { version, settings } => self.change(version, *settings, &mut effects),
@@ -194,62 +216,95 @@ impl KeyRecord {
     }
 
     /// As many comparisons of equal length, whatever is stored.
-    fn authenticate(&mut self, now: Millis, hash: &str, effects: &mut Effects) -> Reply {
+    fn authenticate(
+        &mut self,
+        now: Millis,
+        hash: &str,
+        recorded: bool,
+        effects: &mut Effects,
+    ) -> Reply {
         let stored = self.stored.as_ref();
         let equal = |stored: Option<&str>| {
             let stored = stored.filter(|hash| !hash.is_empty());
             constant_time_eq(stored.unwrap_or(NO_HASH).as_bytes(), hash.as_bytes())
         };
         let current = equal(stored.map(|stored| stored.hash.as_str()));
-        let mut overlap = false;
+        let (mut overlap, mut over) = (false, false);
         for place in 0..MAX_PREVIOUS {
             let previous = stored.and_then(|stored| stored.previous.get(place));
             let in_time = previous.is_some_and(|Previous(_, until)| now < *until);
-            overlap |= equal(previous.map(|Previous(hash, _)| hash.as_str())) & in_time;
+            let same = equal(previous.map(|Previous(hash, _)| hash.as_str()));
+            overlap |= same & in_time;
+            over |= same & !in_time;
         }
         let Some(view) = stored.map(|stored| &stored.view) else {
-            return Reply::Unknown;
+            return self.refuse(now, Reply::Unknown, None, recorded, effects);
         };
-        if !(current | overlap) || !view.is_live(now) || view.settings.must_sign {
-            return Reply::Unknown;
+        if (current | overlap) && view.is_live(now) && !view.settings.must_sign {
+            return self.use_of(now, None, &digest_of(&[hash]), recorded, effects);
         }
-        self.touch(now, effects);
-        self.view()
+        let why = if current | overlap {
+            if view.is_live(now) {
+                Why::MustSign
+            } else {
+                Why::Expired
+            }
+        } else if over || recorded && self.noted.was_secret(&digest_of(&[hash])) {
+            if view.revoked.is_some() {
+                Why::Revoked
+            } else {
+                Why::OldSecret
+            }
+        } else {
+            Why::WrongSecret
+        };
+        self.refuse(now, Reply::Unknown, Some(why), recorded, effects)
     }
 
     fn spend(
         &mut self,
         now: Millis,
-        kid: &str,
-        nonce: &str,
-        expires: Millis,
-        attempt: &str,
+        signed: &Signed<'_>,
+        recorded: bool,
         effects: &mut Effects,
     ) -> Reply {
-        let live = |stored: &Stored| {
-            let keys = &stored.view.settings.public_keys;
-            stored.view.is_live(now) && keys.iter().any(|key| key.kid == kid)
+        let Some(view) = self.stored.as_ref().map(|stored| &stored.view) else {
+            return self.refuse(now, Reply::Unknown, None, recorded, effects);
         };
-        let deadline = round_up(expires.plus(NONCE_SKEW));
+        let mut keys = view.settings.public_keys.iter();
+        let public = keys.find(|key| key.kid == signed.kid);
+        let deadline = round_up(signed.expires.plus(NONCE_SKEW));
+        let why = if view.revoked.is_some() {
+            Some(Why::Revoked)
+        } else if !view.is_live(now) {
+            Some(Why::Expired)
         // Not above the floor: it may have been spent before the clock went back.
-        if !self.stored.as_ref().is_some_and(live) || deadline <= now || deadline <= self.floor {
-            return Reply::Unknown;
-        }
-        let digest = digest_of(&[kid, nonce]);
-        let attempt = digest_of(&[attempt]);
+        } else if deadline <= now || deadline <= self.floor {
+            Some(Why::Signature)
+        } else {
+            None
+        };
+        let (Some(public), None) = (public, why) else {
+            let why = why.unwrap_or(Why::Signature);
+            return self.refuse(now, Reply::Unknown, Some(why), recorded, effects);
+        };
+        let used = public_digest(public);
+        let digest = digest_of(&[signed.kid, signed.nonce]);
+        let attempt = digest_of(&[signed.attempt]);
         if let Some(spent) = self.nonces.get(&digest) {
             // The same attempt again: it was stored, and its reply was lost.
             return if spent.attempt == attempt {
-                self.view()
+                noted(recorded, self.view(), None)
             } else {
-                Reply::Replayed
+                let why = Some(Why::Replayed);
+                self.refuse(now, Reply::Replayed, why, recorded, effects)
             };
         }
         if self.nonces.len() >= MAX_NONCES {
             self.prune(now, effects);
         }
         if self.nonces.len() >= MAX_NONCES {
-            return Reply::Full;
+            return noted(recorded, Reply::Full, None);
         }
         effects.writes.push(Write {
             key: [NONCE_ROWS, &digest].concat(),
@@ -259,8 +314,7 @@ impl KeyRecord {
         if self.alarm.is_some_and(|alarm| deadline < alarm) {
             self.alarm = None;
         }
-        self.touch(now, effects);
-        self.view()
+        self.use_of(now, Some(signed.kid), &used, recorded, effects)
     }
 
     fn rotate(
@@ -294,6 +348,8 @@ impl KeyRecord {
             let until = now.plus(overlap.min(MAX_OVERLAP));
             kept.push(Previous(stored.hash.clone(), until));
         }
+        let replaced = digest_of(&[&stored.hash]);
+        self.noted.replaced(replaced, &mut effects.writes);
         stored.hash = hash;
         stored.keep(kept);
         stored.view.secret_since = now;
@@ -308,6 +364,8 @@ impl KeyRecord {
         };
         if stored.view.revoked.is_none() {
             stored.view.revoked = Some(now);
+            let revoked = digest_of(&[&stored.hash]);
+            self.noted.replaced(revoked, &mut effects.writes);
             stored.hash.clear();
             stored.keep(Vec::new());
             effects.writes.push(stored.row());
@@ -348,7 +406,60 @@ impl KeyRecord {
         }
     }
 
-    /// Notes the use.
+    /// A use: what belongs on record of it. `used` is the digest of the secret or public key.
+    fn use_of(
+        &mut self,
+        now: Millis,
+        kid: Option<&str>,
+        used: &str,
+        recorded: bool,
+        effects: &mut Effects,
+    ) -> Reply {
+        let last_used = self.used;
+        self.touch(now, effects);
+        let mut note = None;
+        if recorded {
+            let stored = self.stored.as_ref();
+            let good = || stored.map(Stored::good).unwrap_or_default();
+            let first = self.noted.is_first(used, good, &mut effects.writes);
+            let dormant = last_used.is_some_and(|last| now.since(last) >= DORMANT);
+            note = (first || dormant).then(|| Note::Use {
+                first,
+                kid: kid.map(str::to_owned),
+                last_used,
+            });
+        }
+        noted(recorded, self.view(), note)
+    }
+
+    /// A refusal: what belongs on record of it. `None` of a key that was never made.
+    fn refuse(
+        &mut self,
+        now: Millis,
+        reply: Reply,
+        why: Option<Why>,
+        recorded: bool,
+        effects: &mut Effects,
+    ) -> Reply {
+        let why = why.filter(|_| recorded);
+        let note = why.and_then(|why| self.noted.refused(now, why, &mut effects.writes));
+        noted(recorded, reply, note)
+    }
+
+    /// What was seen of a key that was in use before that was kept.
+    fn noted_before(&self) -> Noted {
+        let (Some(stored), Some(used)) = (&self.stored, self.used) else {
+            return Noted::default();
+        };
+        let mut seen = stored.good();
+        if used < stored.view.secret_since {
+            let current = digest_of(&[&stored.hash]);
+            seen.retain(|digest| *digest != current);
+        }
+        Noted::of_before(seen)
+    }
+
+    /// Notes the time of the use.
     fn touch(&mut self, now: Millis, effects: &mut Effects) {
         if self
             .used
@@ -424,6 +535,14 @@ impl Stored {
         fewer
     }
 
+    /// Digests of the secrets and public keys that are good, or will be unless something changes.
+    fn good(&self) -> Vec<String> {
+        let secrets = self.previous.iter().map(|Previous(hash, _)| hash);
+        let secrets = secrets.chain([&self.hash]).map(|hash| digest_of(&[hash]));
+        let keys = self.view.settings.public_keys.iter().map(public_digest);
+        secrets.chain(keys).collect()
+    }
+
     fn row(&self) -> Write {
         Write {
             key: KEY_ROW.to_owned(),
@@ -450,6 +569,27 @@ impl Nonce {
             },
         }
     }
+}
+
+/// A verified signature.
+struct Signed<'a> {
+    kid: &'a str,
+    nonce: &'a str,
+    expires: Millis,
+    attempt: &'a str,
+}
+
+/// The reply to a check, with the note where one was asked for.
+fn noted(recorded: bool, reply: Reply, note: Option<Note>) -> Reply {
+    if recorded {
+        Reply::Noted(Box::new(reply), note)
+    } else {
+        reply
+    }
+}
+
+fn public_digest(key: &PublicKey) -> String {
+    digest_of(&[&key.kid, &key.key])
 }
 
 /// 32 bytes in base64url, in their one form.

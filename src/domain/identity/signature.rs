@@ -176,6 +176,14 @@ pub fn verify(request: &Request<'_>, now: Millis) -> Result<Option<Verify>, Refu
     }))
 }
 
+/// Which key does a request name that [`verify`] refused? For the record of it: nothing proves that it was that key.
+#[must_use]
+pub fn keyid_of(request: &Request<'_>) -> Option<String> {
+    let inputs = dictionary(request.header("signature-input")?)?;
+    let (_, _, params) = ours(&inputs).ok()??;
+    text(params, "keyid").map(str::to_owned)
+}
+
 fn invalid(detail: &'static str) -> Refusal {
     Refusal::new(Code::SignatureInvalid).detail(detail)
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::noted::Note;
 use super::settings::{KeySettings, View};
 use crate::base::time::Millis;
 
@@ -18,6 +19,9 @@ pub enum Command {
         /// Of what was presented.
         #[serde(rename = "h")]
         hash: String,
+        /// Is an event offered with it? The reply is then [`Reply::Noted`].
+        #[serde(rename = "r", default)]
+        recorded: bool,
     },
     /// Spends the nonce of a request whose signature has been verified: `Known`, `Unknown`, `Replayed` or `Full`.
     #[serde(rename = "sign")]
@@ -35,7 +39,13 @@ pub enum Command {
         /// it could replay.
         #[serde(rename = "a")]
         attempt: String,
+        /// As above.
+        #[serde(rename = "r", default)]
+        recorded: bool,
     },
+    /// A signature in its name was refused before its nonce was looked at: `Noted` with `Unknown`.
+    #[serde(rename = "unsigned")]
+    RefuseSignature,
     /// Gives it a new secret: `Known`; `Conflict` when it is revoked; `Full` when
     /// [`MAX_PREVIOUS`](super::MAX_PREVIOUS) earlier ones are good still. The current one stays good for the overlap,
     /// those before it until their own deadlines; without an overlap all of them end at once.
@@ -105,4 +115,7 @@ pub enum Reply {
     /// Settings with [faults](KeySettings::faults), or a hash that is none.
     #[serde(rename = "bad")]
     Invalid,
+    /// The reply to a check with which an event was offered, and what belongs on record of it.
+    #[serde(rename = "noted")]
+    Noted(Box<Reply>, Option<Note>),
 }

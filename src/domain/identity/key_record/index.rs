@@ -1,7 +1,8 @@
 //! The ids of a tenant's keys, so that they can be listed. Rows: `key/<id>`.
 //!
-//! Whoever is about to change a key puts it here first. The entry then tells that an event may wait in the key's own
-//! object, which nobody would find otherwise when its delivery failed.
+//! Whoever is about to change a key puts it here first, and whoever is about to deliver an event of a key's use says so
+//! here. The entry then tells that an event may wait in the key's own object, which nobody would find otherwise when its
+//! delivery failed.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -34,7 +35,7 @@ pub struct Entry {
     /// When it was revoked.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Millis>,
-    /// When it was last put here, as long as an event of that change may wait in the key's object.
+    /// When it was last put here or said to have one, as long as an event may wait in the key's object.
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<Millis>,
 }
@@ -45,6 +46,12 @@ pub enum IndexCommand {
     /// Notes a key, or what changed of it: `Noted`, or `Full`. A revocation once noted stays; [`Entry::waits`] is now.
     #[serde(rename = "put")]
     Put(Entry),
+    /// An event waits in that key's object: `Noted`. A key that is not listed is not listed by it.
+    #[serde(rename = "wait")]
+    Wait {
+        /// Its id.
+        id: String,
+    },
     /// Forgets a key that was never made after all: `Noted`.
     #[serde(rename = "drop")]
     Drop {
@@ -126,6 +133,14 @@ impl Machine for KeyIndex {
         let mut effects = Effects::default();
         let reply = match command {
             IndexCommand::Put(entry) => self.put(now, entry, &mut effects),
+            IndexCommand::Wait { id } => {
+                if let Some(entry) = self.entries.get_mut(&id)
+                    && entry.waits.replace(now) != Some(now)
+                {
+                    effects.writes.push(row_of(entry));
+                }
+                IndexReply::Noted
+            }
             IndexCommand::Drop { id } => {
                 if self.entries.remove(&id).is_some() {
                     effects.writes.push(row(&id, None));

@@ -1,3 +1,5 @@
+mod noted;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -60,7 +62,10 @@ fn create(settings: KeySettings) -> Command {
 }
 
 fn auth(n: u8) -> Command {
-    Command::Authenticate { hash: hash(n) }
+    Command::Authenticate {
+        hash: hash(n),
+        recorded: false,
+    }
 }
 
 fn rotate(n: u8, secs: u64) -> Command {
@@ -76,6 +81,7 @@ fn sign(nonce: &str, expires: Millis, attempt: &str) -> Command {
         nonce: nonce.into(),
         expires,
         attempt: attempt.into(),
+        recorded: false,
     }
 }
 
@@ -158,7 +164,13 @@ fn only_the_secret_of_a_live_key_opens_it_and_all_else_is_alike() {
         hash(1)[1..].into(),
     ] {
         assert_eq!(
-            house.ask(NOW, Command::Authenticate { hash: text }),
+            house.ask(
+                NOW,
+                Command::Authenticate {
+                    hash: text,
+                    recorded: false,
+                }
+            ),
             Reply::Unknown
         );
     }
@@ -170,7 +182,8 @@ fn only_the_secret_of_a_live_key_opens_it_and_all_else_is_alike() {
         house.ask(
             NOW,
             Command::Authenticate {
-                hash: String::new()
+                hash: String::new(),
+                recorded: false,
             }
         ),
         Reply::Unknown
@@ -393,6 +406,7 @@ fn a_nonce_is_spent_once_for_as_long_as_its_signature_could_count() {
         nonce: "x".into(),
         expires: after(60),
         attempt: "c".into(),
+        recorded: false,
     };
     assert_eq!(house.ask(NOW, other_kid), Reply::Unknown);
     assert_eq!(house.ask(end, sign("late", after(60), "d")), Reply::Unknown);
@@ -642,7 +656,7 @@ proptest! {
             let reply = house.ask(now, command.clone());
             let opened = matches!(reply, Reply::Known(_));
             match command {
-                Command::Authenticate { hash: text } => {
+                Command::Authenticate { hash: text, .. } => {
                     prop_assert!(!(revoked && opened));
                     prop_assert!(revoked || opened || text != hash(current));
                     prop_assert!(!opened || !ended.iter().any(|n| hash(*n) == text) || text == hash(current));
@@ -804,6 +818,27 @@ fn a_key_that_was_put_waits_until_it_is_settled_as_it_was_put() {
     house.rows.insert("key/key00007".into(), row.into());
     house.reload(after(4));
     assert_eq!(waiting(&mut house, 9).len(), 1);
+}
+
+#[test]
+fn a_listed_key_with_an_event_of_its_use_waits_and_keeps_what_the_list_says_of_it() {
+    let mut house = House::<KeyIndex>::new();
+    house.ask(NOW, IndexCommand::Put(entry(1)));
+    house.ask(NOW, IndexCommand::Settled(vec![("key00001".into(), NOW)]));
+    for id in ["key00001", "key00009"] {
+        let wait = IndexCommand::Wait { id: id.into() };
+        assert_eq!(house.ask_again(after(5), wait), IndexReply::Noted);
+    }
+    house.reload(after(5));
+    assert_eq!(
+        house.ask(after(5), IndexCommand::Waiting(9)),
+        IndexReply::Waiting(vec![("key00001".into(), after(5))])
+    );
+    let waits = Entry {
+        waits: Some(after(5)),
+        ..entry(1)
+    };
+    assert_eq!(pages(&mut house, 9), [waits]);
 }
 
 #[test]
