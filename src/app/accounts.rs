@@ -29,6 +29,9 @@ use crate::domain::settings::names;
 pub struct Payer {
     /// The principal's account: `key/<id>` or `visitor/<id>`; none for whom only the network is known.
     pub account: Option<String>,
+    /// The accounts of its client and network, `client/<hidden name>` and `network/<hidden name>`.
+    #[serde(default)]
+    pub from: Option<(String, String)>,
     /// Its tier.
     pub tier: Option<String>,
     /// What it alone was given.
@@ -66,13 +69,8 @@ async fn places(
     let config = &port.settings().config;
     let nothing = Allowance::default();
     let mut places = Vec::new();
-    let mut add = |name: &str, allowance: &Allowance, global: bool, own: bool| {
-        let limits = Limits::of(allowance, class);
-        let limits = if own {
-            limits.watched(&config.abuse)
-        } else {
-            limits
-        };
+    let of = |allowance: &Allowance| Limits::of(allowance, class);
+    let mut add = |name: &str, limits: Limits, global: bool, own: bool| {
         if !limits.is_empty() {
             places.push(Place {
                 global,
@@ -94,31 +92,31 @@ async fn places(
         };
         let given = payer.allowance.as_ref().or(of_tier);
         let configured = given.unwrap_or_else(of_kind);
-        add(account, rules.allowance(account, configured), false, true);
+        let limits = of(rules.allowance(account, configured)).watched(&config.abuse);
+        add(account, limits, false, true);
+    }
+    if let Some((client, network)) = &payer.from {
+        let nobody = payer.account.is_none();
+        let limits = of(rules.allowance("client", &config.client));
+        add(client, limits, false, nobody);
+        let limits = of(rules.allowance("network", &config.network));
+        add(network, limits, false, false);
     }
     if let Some(alias) = alias {
         let name = ["alias/", alias].concat();
         let known = port.settings().alias(alias);
         let configured = known.map_or(&nothing, |alias| &alias.config.allowance);
-        add(&name, rules.allowance(&name, configured), false, false);
+        add(&name, of(rules.allowance(&name, configured)), false, false);
     }
     let tenant = config
         .tenants
         .iter()
         .find(|tenant| tenant.name == port.tenant());
     let configured = tenant.map_or(&nothing, |tenant| &tenant.allowance);
-    add(
-        "tenant",
-        rules.allowance("tenant", configured),
-        false,
-        false,
-    );
-    add(
-        "all",
-        shared.allowance("global", &config.global),
-        true,
-        false,
-    );
+    let limits = of(rules.allowance("tenant", configured));
+    add("tenant", limits, false, false);
+    let limits = of(shared.allowance("global", &config.global));
+    add("all", limits, true, false);
     Ok(places)
 }
 
@@ -436,6 +434,8 @@ impl Place {
 
     fn title(&self) -> &'static str {
         match self.name.split('/').next() {
+            Some("client") => "The limit of your address",
+            Some("network") => "The limit of your network",
             Some("alias") => "The limit of this alias",
             Some("tenant") => "The limit of this site",
             Some("all") => "The limit of all sites together",

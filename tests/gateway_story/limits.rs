@@ -1,7 +1,7 @@
 //! What is refused changes no counter, and what is told of limits.
 
 use gatehouse::app::port::Class;
-use gatehouse::domain::settings::config::Allowance;
+use gatehouse::domain::settings::config::{Allowance, Config};
 use serde_json::{Value, json};
 
 use gatehouse::app::request::Head;
@@ -92,6 +92,96 @@ fn what_a_budget_refuses_takes_no_request_of_anybody() {
             "{}",
             answered.text()
         );
+    }
+}
+
+fn asked_from(port: &FakePort, address: &str, key: Option<&str>) -> Received {
+    port.provider("first", [said(Chat, "first", "The gate.")]);
+    let head = Head {
+        address: Some(address.into()),
+        authorization: key.map(|key| ["Bearer ", key].concat()),
+        at: port.clock().now(),
+        ..post("/v1/chat/completions")
+    };
+    ask_with(port, head, question(Chat, "hi"))
+}
+
+#[test]
+fn addresses_and_networks_have_budgets_whoever_calls_from_there() {
+    let port = house(&[(Chat, "first")], |config| {
+        once(config);
+        priced(config);
+        config.aliases[0].max_output_tokens = 100;
+        config.client.budget.day_usd = Some(0.006);
+        config.network.budget.day_usd = Some(0.006_3);
+    });
+    let key = key(&port, json!({}));
+    // A call holds some thousand millionths of a dollar, and spends 50.
+    let until_refused = |address, key, whose: &str| {
+        for answered in 0..100 {
+            port.pass(Millis::from_secs(4));
+            let received = asked_from(&port, address, key);
+            if received.status != 200 {
+                assert_eq!(received.code().as_deref(), Some("budget_exhausted"));
+                assert!(received.text().contains(whose), "{}", received.text());
+                return answered;
+            }
+        }
+        panic!("never refused");
+    };
+    let address = "The limit of your address";
+    assert!(until_refused("192.0.2.7", None, address) > 10);
+    assert_eq!(until_refused("192.0.2.7", Some(&key), address), 0);
+    let network = "The limit of your network";
+    assert_eq!(until_refused("192.0.2.8", Some(&key), network), 6);
+    assert_eq!(until_refused("192.0.2.9", None, network), 0);
+    assert_eq!(asked_from(&port, "203.0.113.7", None).status, 200);
+}
+
+#[test]
+fn whoever_has_no_account_is_told_what_its_address_has_left() {
+    let tokens = |config: &mut Config| {
+        once(config);
+        let tokens = json!({"tokens": {"tokens": 5000, "seconds": 3600}});
+        config.client = serde_json::from_value(tokens).unwrap();
+    };
+    let port = house(&[(Chat, "first")], tokens);
+    let received = asked_from(&port, "192.0.2.7", None);
+    let limit = received.header("x-ratelimit-limit-tokens");
+    assert_eq!((received.status, limit), (200, Some("5000")));
+    let key = key(&port, json!({}));
+    let received = asked_from(&port, "192.0.2.7", Some(&key));
+    let limit = received.header("x-ratelimit-limit-tokens");
+    assert_eq!((received.status, limit), (200, None));
+    // Nothing is asked for where nothing is limited.
+    let port = house(&[(Chat, "first")], once);
+    assert_eq!(asked_from(&port, "192.0.2.7", None).status, 200);
+    assert_eq!(calls_of(&port, Class::Ledger), 0);
+}
+
+#[test]
+fn operators_limit_addresses_and_networks_while_the_house_runs() {
+    let port = house(&[(Chat, "first")], once);
+    let owner = owner_of(&port, "https://house.example");
+    owner.confirm(&port);
+    for scope in ["client", "network"] {
+        let wanted = json!({"scope": scope, "allowance": {"requests": [
+            {"class": "chat", "sustained": {"requests": 1, "seconds": 600}},
+        ]}});
+        let set = owner.call(&port, "PUT", "/limits", &wanted);
+        assert_eq!(set.status, 200, "{}", set.text());
+        port.pass(Millis::from_secs(60));
+        assert_eq!(asked_from(&port, "192.0.2.7", None).status, 200);
+        assert_eq!(asked_from(&port, "192.0.2.7", None).status, 429);
+        let neighbour = asked_from(&port, "192.0.2.8", None);
+        let expected = if scope == "client" { 200 } else { 429 };
+        assert_eq!(neighbour.status, expected, "{scope}");
+        assert_eq!(asked_from(&port, "203.0.113.7", None).status, 200);
+        port.pass(Millis::from_secs(601));
+        owner.confirm(&port);
+        let path = ["/limits?scope=", scope].concat();
+        let cleared = owner.call(&port, "DELETE", &path, &json!({}));
+        assert_eq!(cleared.status, 200, "{}", cleared.text());
     }
 }
 

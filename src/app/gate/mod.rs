@@ -79,7 +79,10 @@ async fn identified<P: Port>(
 ) -> Result<Caller, Refusal> {
     let rules = rules(port).await?;
     let caller = Caller {
-        payer: payer(port.settings(), &principal),
+        payer: Payer {
+            from: stranger.payer.from,
+            ..payer(port.settings(), &principal)
+        },
         principal,
         ..stranger
     };
@@ -125,11 +128,19 @@ pub fn stranger_by<P: Port>(
         .keys
         .as_ref()
         .map_or([0; 32], |keys| *keys.address.reveal());
+    let (client, network) = (client_name(&key, &source), network_name(&key, &source));
+    let from = (
+        ["client/", &client].concat(),
+        ["network/", &network].concat(),
+    );
     Ok(Caller {
         principal: Principal::Anonymous,
-        payer: Payer::default(),
-        network: ["net/", &network_name(&key, &source)].concat(),
-        client: client_name(&key, &source),
+        payer: Payer {
+            from: Some(from),
+            ..Payer::default()
+        },
+        network: ["net/", &network].concat(),
+        client,
         country,
         request_id: request_id.to_owned(),
     })
@@ -166,13 +177,14 @@ fn payer(settings: &Settings, principal: &Principal) -> Payer {
             Payer {
                 account: Some(["visitor/", id].concat()),
                 tier: own.or_else(|| settings.config.session.tier.clone()),
-                allowance: None,
+                ..Payer::default()
             }
         }
         Principal::Key(view) => Payer {
             account: Some(["key/", &view.id].concat()),
             tier: view.settings.tier.clone(),
             allowance: view.settings.allowance.clone(),
+            from: None,
         },
     }
 }

@@ -218,7 +218,7 @@ objects! {
     /// `allowance`, or `limit` for a class's limits of clients and networks.
     #[schemars(deny_unknown_fields)]
     LimitSet {
-        /// `global`, `tenant`, `visitor` (each of them), `visitor/<id>`, `key/<id>`, `tier/<name>` or `alias/<name>`; with
+        /// `global`, `tenant`, `network`, `client`, `visitor` (each of them), `visitor/<id>`, `key/<id>`, `tier/<name>` or `alias/<name>`; with
         /// `limit`: `limit/<class>` or `limit/<class>/<country>`.
         scope: String,
         /// What each account of the scope may use. A budget that is left out stays.
@@ -279,7 +279,7 @@ objects! {
     /// A budget.
     #[schemars(deny_unknown_fields)]
     BudgetSet {
-        /// `global`, `tenant`, `visitor` (each of them), `visitor/<id>`, `key/<id>`, `tier/<name>` or `alias/<name>`.
+        /// `global`, `tenant`, `network`, `client`, `visitor` (each of them), `visitor/<id>`, `key/<id>`, `tier/<name>` or `alias/<name>`.
         scope: String,
         /// US dollars by window; an empty object takes the budget away.
         budget: Budget,

@@ -47,6 +47,8 @@ pub async fn limits<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
             "tiers": tiers,
             "aliases": aliases,
             "tenant": tenant.map(|tenant| &tenant.allowance),
+            "client": config.client,
+            "network": config.network,
             "global": config.global,
         },
         "overridden": {"allowances": rules.allowances, "limits": rules.limits},
@@ -164,6 +166,8 @@ fn applying<P: Port>(cx: &Context<'_, P>, rules: &Snapshot, scope: &str) -> Allo
             .settings()
             .alias(name)
             .map(|alias| alias.config.allowance.clone()),
+        None if scope == "client" => Some(config.client.clone()),
+        None if scope == "network" => Some(config.network.clone()),
         None if scope == "global" => Some(config.global.clone()),
         None if scope == "tenant" => config
             .tenants
@@ -191,8 +195,11 @@ async fn known_scope<P: Port>(cx: &Context<'_, P>, scope: &str) -> Result<(), Re
         Some(("visitor", id)) => (is_visitor_id(id), "has no visitor's id"),
         Some(("key", id)) => return known_key(cx, id, "scope").await,
         _ => (
-            matches!(scope, "visitor" | "tenant" | "global"),
-            "must be visitor, tenant, global, or one of visitor/, key/, tier/, alias/ and a name",
+            matches!(
+                scope,
+                "client" | "network" | "visitor" | "tenant" | "global"
+            ),
+            "must be client, network, visitor, tenant, global, or one of visitor/, key/, tier/, alias/ and a name",
         ),
     };
     if known {

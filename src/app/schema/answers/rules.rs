@@ -132,6 +132,10 @@ objects! {
         aliases: BTreeMap<String, Allowance>,
         /// Of the tenant.
         tenant: Option<Allowance>,
+        /// Of each client.
+        client: Allowance,
+        /// Of each network.
+        network: Allowance,
         /// Of all tenants.
         global: Allowance,
     }

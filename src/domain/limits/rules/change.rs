@@ -199,10 +199,12 @@ fn is_scope(scope: &str) -> bool {
             .strip_prefix(kind)
             .is_some_and(|name| (1..=MAX_NAME).contains(&name.len()))
     };
-    matches!(scope, "visitor" | "tenant" | "global")
-        || ["visitor/", "key/", "tier/", "alias/"]
-            .into_iter()
-            .any(named)
+    matches!(
+        scope,
+        "client" | "network" | "visitor" | "tenant" | "global"
+    ) || ["visitor/", "key/", "tier/", "alias/"]
+        .into_iter()
+        .any(named)
 }
 
 fn is_limit_scope(scope: &str, class: Option<LimitClass>) -> bool {

@@ -86,6 +86,12 @@ pub struct Config {
     /// What principals may use, by the tier they belong to.
     #[serde(default, rename = "tier")]
     pub tiers: Vec<AccountTier>,
+    /// What each client may use, whoever it says it is: an IPv4 address or an IPv6 /64.
+    #[serde(default)]
+    pub client: Allowance,
+    /// What each network may use: an IPv4 /24 or an IPv6 /48.
+    #[serde(default)]
+    pub network: Allowance,
     /// What all tenants together may use.
     #[serde(default)]
     pub global: Allowance,
@@ -164,6 +170,8 @@ impl Config {
         principals::check_tenants(&self.tenants, &mut faults);
         self.session.check(&mut faults);
         principals::check_tiers(&self.tiers, &self.session, &mut faults);
+        self.client.check("client", &mut faults);
+        self.network.check("network", &mut faults);
         self.global.check("global", &mut faults);
         self.admin.check(&mut faults);
         self.keyring.check(&mut faults);

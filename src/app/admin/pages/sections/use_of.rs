@@ -208,7 +208,7 @@ fn scopes(all: &Value) -> Vec<Value> {
             put(&[&scope, "/", country].concat(), limit, "configuration");
         }
     }
-    for name in ["global", "tenant"] {
+    for name in ["global", "tenant", "network", "client"] {
         put(name, at(configured, name), "configuration");
     }
     for (of, from) in [
