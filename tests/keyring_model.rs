@@ -403,8 +403,10 @@ impl World {
                 Reply::Done { .. } => {}
                 // A session key of the plan may run out before its turn comes.
                 Reply::Refused(Refusal::Unknown) => {
-                    let left = self.ring().data;
-                    assert!(left.iter().all(|key| Item::Data(key.id.clone()) != *item));
+                    let Item::Data(id) = item else {
+                        panic!("{item:?} is unknown")
+                    };
+                    assert!(self.ring().data.iter().all(|key| key.id != *id));
                 }
                 other => panic!("{other:?}"),
             },

@@ -5,32 +5,15 @@ mod support;
 use gatehouse::base::time::Millis;
 use gatehouse::domain::admin::{Access, Call, ENDPOINTS, Endpoint};
 use gatehouse::domain::identity::roles::{Action, Role};
-use gatehouse::domain::settings::config::Tenant;
 use serde_json::json;
 use support::Received;
 use support::fake_port::FakePort;
-use support::operator::{ADMIN_TOKEN, Operator, member, owner_of, request};
+use support::operator::{ADMIN_TOKEN, Operator, member, owner_of, request, two_tenants};
 
 const HOSTS: [&str; 2] = ["https://house.example", "https://acme.example"];
 
 fn house() -> FakePort {
-    FakePort::with(
-        |config| {
-            config.tenants.push(Tenant {
-                name: "acme".into(),
-                hosts: vec!["acme.example".into()],
-                allowance: Default::default(),
-            });
-            config.abuse.enabled = false;
-            for limit in &mut config.limits {
-                limit.burst.requests = 1_000_000;
-                limit.sustained.requests = 1_000_000;
-                limit.network_burst = None;
-                limit.network_sustained = None;
-            }
-        },
-        &[("ADMIN_TOKEN", ADMIN_TOKEN)],
-    )
+    FakePort::with(two_tenants, &[("ADMIN_TOKEN", ADMIN_TOKEN)])
 }
 
 /// A path of the endpoint with an id that is nobody's.

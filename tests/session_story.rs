@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use support::fake_port::{FakePort, Fault, Op, When};
 use support::operator::{ADMIN_TOKEN, owner_of};
 use support::run::{block_on, both};
-use support::upstream::Scripted;
+use support::upstream::{Scripted, said_hello};
 use support::{FakeBody, Received};
 
 const HOUSE: &str = "https://house.example";
@@ -171,22 +171,6 @@ fn with(change: impl FnOnce(&mut Config)) -> FakePort {
 fn with_provider(change: impl FnOnce(&mut Config)) -> FakePort {
     let more = [("OPENAI_API_KEY", "sk-1"), ("ADMIN_TOKEN", ADMIN_TOKEN)];
     FakePort::with(change, &more)
-}
-
-/// A provider's answer.
-fn said_hello() -> Scripted {
-    let message = json!({"role": "assistant", "content": "Hello."});
-    Scripted::json(
-        200,
-        &json!({
-            "id": "chatcmpl-1",
-            "object": "chat.completion",
-            "created": 1_795_219_200,
-            "model": "gpt",
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4},
-        }),
-    )
 }
 
 /// The same as a stream.

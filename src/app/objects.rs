@@ -339,6 +339,15 @@ where
     Ok((reply, waits))
 }
 
+/// The object with the list of a tenant's API keys.
+pub const KEYS: &str = "keys";
+
+/// The object of an API key: its record, and the account of its use.
+#[must_use]
+pub fn key_object(id: &str) -> String {
+    ["key/", id].concat()
+}
+
 /// The keyring's object.
 pub const KEYRING: &str = "keyring";
 

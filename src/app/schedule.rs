@@ -1,11 +1,11 @@
 //! What the cron does for a tenant: documents that are due, key rotation, events that wait, the audit log.
 
-use super::admin::keys::{self, KEYS};
+use super::admin::keys;
 use super::alerts;
 use super::audit::{self, checkpoint, flush, mirror, with_log};
 use super::documents;
 use super::keyring::{keyring, rotate, wrapper};
-use super::objects::{KEYRING, ask_keyring};
+use super::objects::{KEYRING, KEYS, ask_keyring};
 use super::port::{Class, Port, PortFault};
 use super::rules::HOUSE;
 use crate::base::errors::Refusal;

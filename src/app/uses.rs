@@ -10,10 +10,9 @@ use core::task::Poll;
 
 use serde_json::Value;
 
-use super::admin::keys::{KEYS, object_of};
 use super::audit::{Event, drain_of};
 use super::gate::Caller;
-use super::objects::{ask, offered};
+use super::objects::{KEYS, ask, key_object, offered};
 use super::port::{Class, Port};
 use super::reply::Reply;
 use crate::base::errors::Code;
@@ -118,7 +117,7 @@ async fn deliver<P: Port>(port: &P, due: Due) {
     let id = match due {
         Due::Waits(id) => id,
         Due::Refused(id, event) => {
-            let name = object_of(&id);
+            let name = key_object(&id);
             let command = Command::RefuseSignature;
             let event = event.outbox();
             match offered::<KeyRecord>(port, Class::Ledger, &name, command, event).await {
@@ -130,7 +129,7 @@ async fn deliver<P: Port>(port: &P, due: Due) {
     // The list first: the cron then knows where to look if this ends here.
     let command = IndexCommand::Wait { id: id.clone() };
     let _ = ask::<KeyIndex>(port, Class::Directory, KEYS, command).await;
-    let _ = drain_of(port, Class::Ledger, &object_of(&id)).await;
+    let _ = drain_of(port, Class::Ledger, &key_object(&id)).await;
 }
 
 /// Both, side by side; the value of the first.

@@ -5,6 +5,7 @@ use gatehouse::app::serve::serve;
 use gatehouse::base::time::Millis;
 use gatehouse::domain::identity::roles::Role;
 use gatehouse::domain::identity::totp;
+use gatehouse::domain::settings::config::{Config, Tenant};
 use serde_json::{Value, json};
 
 use super::fake_port::FakePort;
@@ -155,4 +156,20 @@ pub fn member(port: &FakePort, owner: &Operator, role: Role) -> Operator {
     assert_eq!(invited.status, 201, "{}", invited.text());
     let invite = json!({"invite": invited.json()["invite"]});
     Operator::enrol(port, owner.host, "/join", &invite, role.name())
+}
+
+/// A second tenant, `acme`, and limits that bind nobody.
+pub fn two_tenants(config: &mut Config) {
+    config.tenants.push(Tenant {
+        name: "acme".into(),
+        hosts: vec!["acme.example".into()],
+        allowance: Default::default(),
+    });
+    config.abuse.enabled = false;
+    for limit in &mut config.limits {
+        limit.burst.requests = 1_000_000;
+        limit.sustained.requests = 1_000_000;
+        limit.network_burst = None;
+        limit.network_sustained = None;
+    }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use gatehouse::base::time::Millis;
 use gatehouse::domain::llm::upstream::{UpstreamFault, UpstreamHead};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::run::{Clock, either, moved, step, until};
 
@@ -257,4 +257,18 @@ impl FakeCall {
         self.0.closed.set(true);
         moved();
     }
+}
+
+/// A provider of OpenAI's chat that says hello: two tokens in, two out.
+pub fn said_hello() -> Scripted {
+    let message = json!({"role": "assistant", "content": "Hello."});
+    let whole = json!({
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1_795_219_200,
+        "model": "gpt",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4},
+    });
+    Scripted::json(200, &whole)
 }

@@ -14,13 +14,12 @@ mod things;
 use std::collections::BTreeMap;
 
 use gatehouse::app::port::Class;
-use gatehouse::domain::settings::config::Tenant;
 use serde_json::json;
 
 use support::Received;
 use support::fake_port::FakePort;
-use support::operator::ADMIN_TOKEN;
-use support::upstream::Scripted;
+use support::operator::{ADMIN_TOKEN, two_tenants};
+use support::upstream::{Scripted, said_hello};
 
 /// The houses of the tenants, and the tenants' names.
 const HOSTS: [&str; 2] = ["https://house.example", "https://acme.example"];
@@ -30,18 +29,7 @@ const TENANTS: [&str; 2] = ["default", "acme"];
 fn house() -> FakePort {
     let port = FakePort::with(
         |config| {
-            config.tenants.push(Tenant {
-                name: TENANTS[1].into(),
-                hosts: vec!["acme.example".into()],
-                allowance: Default::default(),
-            });
-            config.abuse.enabled = false;
-            for limit in &mut config.limits {
-                limit.burst.requests = 1_000_000;
-                limit.sustained.requests = 1_000_000;
-                limit.network_burst = None;
-                limit.network_sustained = None;
-            }
+            two_tenants(config);
             // Providers whose keys operators store: one will have a key, the other none.
             let alias = config.aliases[0].clone();
             for name in ["prov-a", "prov-b"] {
@@ -70,19 +58,6 @@ fn house() -> FakePort {
         });
     }
     port
-}
-
-fn said_hello() -> Scripted {
-    let message = json!({"role": "assistant", "content": "Hello."});
-    let whole = json!({
-        "id": "chatcmpl-1",
-        "object": "chat.completion",
-        "created": 1_795_219_200,
-        "model": "gpt",
-        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-        "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4},
-    });
-    Scripted::json(200, &whole)
 }
 
 fn streamed_hello() -> Scripted {

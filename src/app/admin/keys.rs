@@ -9,7 +9,7 @@ use super::{Context, Told};
 use crate::app::accounts;
 use crate::app::audit::{drain_of, short};
 use crate::app::keyring::keyring;
-use crate::app::objects::{ask, told};
+use crate::app::objects::{KEYS, ask, key_object, told};
 use crate::app::port::{Class, Port, storage_refusal};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
@@ -22,20 +22,12 @@ use crate::domain::identity::key_record::{
 use crate::domain::llm::request::{invalid, missing};
 use crate::domain::settings::config::Allowance;
 
-/// The object with the list of a tenant's keys.
-pub const KEYS: &str = "keys";
 /// Keys of one page.
 const PAGE: usize = 100;
 /// How long the old secret of a rotated key stays good, unless said otherwise: 24 h × 3600 s.
 const OVERLAP_SECONDS: u64 = 86_400;
 /// How long a change that was announced to the list may take to arrive: 10 min × 60 s, far longer than a request runs.
 const IN_FLIGHT: Millis = Millis::from_secs(600);
-
-/// The object of a key.
-#[must_use]
-pub fn object_of(id: &str) -> String {
-    ["key/", id].concat()
-}
 
 /// Lists keys: `?after=<cursor>`.
 ///
@@ -137,7 +129,7 @@ pub async fn create<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 pub async fn get<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let view = look(cx, &cx.id).await?;
     let mut told = shown(&view);
-    let used = accounts::look(cx.port, &object_of(&view.id)).await?;
+    let used = accounts::look(cx.port, &key_object(&view.id)).await?;
     if let Some(fields) = told.as_object_mut() {
         fields.insert("used".to_owned(), used);
     }
@@ -256,7 +248,7 @@ pub async fn deliver_waiting<P: Port>(port: &P) -> Result<(), Refusal> {
     let mut settled = Vec::new();
     let mut failed = None;
     for (id, since) in waiting {
-        match drain_of(port, Class::Ledger, &object_of(&id)).await {
+        match drain_of(port, Class::Ledger, &key_object(&id)).await {
             Ok(_) if port.now().since(since) >= IN_FLIGHT => settled.push((id, since)),
             Ok(_) => {}
             Err(refusal) => failed = Some(refusal),
@@ -278,7 +270,7 @@ pub async fn look<P: Port>(cx: &Context<'_, P>, id: &str) -> Result<View, Refusa
     if !is_id(id) {
         return Err(Refusal::new(Code::NotFound));
     }
-    let reply = ask::<KeyRecord>(cx.port, Class::Ledger, &object_of(id), Command::Look)
+    let reply = ask::<KeyRecord>(cx.port, Class::Ledger, &key_object(id), Command::Look)
         .await
         .map_err(|fault| storage_refusal(&fault))?;
     match reply {
@@ -313,7 +305,7 @@ async fn changed<P: Port>(
     command: Command,
     event: crate::app::audit::Event,
 ) -> Result<View, Refusal> {
-    let name = object_of(id);
+    let name = key_object(id);
     let reply = told::<KeyRecord>(cx.port, Class::Ledger, &name, command, Some(event.outbox()))
         .await
         .map_err(|fault| storage_refusal(&fault))?;

@@ -3,11 +3,10 @@
 use std::rc::Rc;
 
 use super::Caller;
-use crate::app::admin::keys::object_of;
 use crate::app::alerts;
 use crate::app::audit::Event;
 use crate::app::keyring::keyring;
-use crate::app::objects::{ask, offered};
+use crate::app::objects::{ask, key_object, offered};
 use crate::app::port::{Class as Object, Port, PortFault, call};
 use crate::app::request::Head;
 use crate::app::rules::rules;
@@ -119,7 +118,7 @@ async fn checked<P: Port>(
     command: Command,
     event: Event,
 ) -> Result<View, Refusal> {
-    let name = object_of(id);
+    let name = key_object(id);
     let reply = offered::<KeyRecord>(port, Object::Ledger, &name, command, event.outbox()).await;
     let (reply, waits) = reply.map_err(|fault| unanswered(&fault))?;
     if waits {
@@ -197,7 +196,7 @@ pub(super) async fn signed<P: Port>(
         })?
         .ok_or_else(|| cause("no signature with the tag gatehouse"))?;
     let (id, kid) = parts_of(&verify.keyid).ok_or_else(|| cause("keyid is not <key id>/<kid>"))?;
-    let look = ask::<KeyRecord>(port, Object::Ledger, &object_of(id), Command::Look).await;
+    let look = ask::<KeyRecord>(port, Object::Ledger, &key_object(id), Command::Look).await;
     let view = look
         .map_err(|fault| unanswered(&fault))
         .and_then(told)

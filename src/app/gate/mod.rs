@@ -6,6 +6,7 @@ mod limits;
 use std::rc::Rc;
 
 use super::accounts::Payer;
+use super::objects::key_object;
 use super::port::Port;
 use super::request::Head;
 use super::rules::rules;
@@ -181,7 +182,7 @@ fn payer(settings: &Settings, principal: &Principal) -> Payer {
             }
         }
         Principal::Key(view) => Payer {
-            account: Some(["key/", &view.id].concat()),
+            account: Some(key_object(&view.id)),
             tier: view.settings.tier.clone(),
             allowance: view.settings.allowance.clone(),
             from: None,
