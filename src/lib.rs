@@ -7,7 +7,7 @@
 //! * [`app`]: one file per story, over one port trait.
 //! * `edge`: the only floor that knows Cloudflare (wasm builds only).
 //!
-//! `tests/floors.rs` fails on an import that points up or sideways.
+//! `tests/contract/floors.rs` fails on an import that points up or sideways.
 
 #![cfg_attr(
     not(test),

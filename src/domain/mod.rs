@@ -1,6 +1,6 @@
 //! Pure nouns, one folder or file each: no I/O, no clock, no randomness, no platform.
 //!
-//! The modules stand in this order, and each may use those above it only (`tests/floors.rs` holds it):
+//! The modules stand in this order, and each may use those above it only (`tests/contract/floors.rs` holds it):
 //!
 //! 1. `settings`: environment and `gatehouse.toml` → one typed, validated `Settings`.
 //! 2. `route`: method and path → `Route`; the whole public surface in one match.

@@ -8,7 +8,7 @@ import { run } from "../../tools/lib.mjs";
 const SCHEDULES = "5000000";
 
 test("five million schedules of faults break no invariant", { timeout: 1_200_000 }, async () => {
-  const args = ["test", "--locked", "--release", "--test", "engine_simulation", "--", "--nocapture", "no_schedule"];
+  const args = ["test", "--locked", "--release", "--test", "models", "--", "--nocapture", "no_schedule"];
   const output = await run("cargo", args, { quiet: true, env: { GATEHOUSE_SCHEDULES: SCHEDULES } });
   assert.ok(output.includes(`${SCHEDULES} schedules: `), output);
 });

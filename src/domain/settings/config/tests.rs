@@ -326,7 +326,7 @@ fn prices_of_one_model_may_follow_each_other() {
     assert_eq!(faults(&text("", "", more)), [""; 0]);
 }
 
-/// Keys that the embedded configuration does not happen to hold; tests/contract.rs looks at the others.
+/// Keys that the embedded configuration does not happen to hold; tests/contract/names.rs looks at the others.
 #[test]
 fn the_keys_of_optional_tables_are_documented() {
     let docs = include_str!("../../../../docs/configuration.md");
