@@ -4,6 +4,8 @@
 //! that and removed after it. Whatever fails on the way leaves rows that the sweep finds, because the owner was
 //! registered in the directory first, and quota entries that end by themselves.
 
+mod keys;
+pub mod parts;
 mod sweep;
 mod upload;
 
@@ -16,7 +18,7 @@ use serde_json::Value;
 
 use super::gate::Caller;
 use super::objects::ask;
-use super::port::{BlobPart, Class, Port, PortFault, call, storage_refusal};
+use super::port::{Blobs, Class, Port, PortFault, call, storage_refusal};
 use super::reply::{Body, Reply};
 use super::request::Head;
 use crate::base::digest::hex;
@@ -26,12 +28,14 @@ use crate::base::ids::ID_BYTES;
 use crate::base::time::Millis;
 use crate::domain::documents::content_type::attachment;
 use crate::domain::documents::directory::{self, DOCUMENT_OWNERS, Directory};
-use crate::domain::documents::manifest::{Document, Purpose, is_document_id, segment_key};
+use crate::domain::documents::manifest::{Document, Purpose, is_document_id};
 use crate::domain::documents::owner::{self, Order, OwnerDocuments, Purge};
 use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, network_ledger};
 use crate::domain::documents::range::{self, Selection};
 use crate::domain::documents::wire::{self, Shape};
 use crate::domain::identity::{Principal, same_site};
+
+use keys::Held;
 
 /// Longest page of a list in OpenAI's dialect, and its length when none is given.
 const OPENAI_PAGE: u32 = 10_000;
@@ -91,8 +95,8 @@ pub async fn get<P: Port>(
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
     own_site(head)?;
-    let document = find(port, caller, id).await?;
-    Ok(Reply::json(200, wire::file(&document, shape(head))))
+    let held = find(port, caller, id).await?;
+    Ok(Reply::json(200, wire::file(&held.document, shape(head))))
 }
 
 /// Sends a document's content.
@@ -117,12 +121,13 @@ pub async fn content<P: Port>(
     own_site(head)?;
 
     // 2
-    let document = find(port, caller, id).await?;
+    let held = find(port, caller, id).await?;
+    let document = &held.document;
     let etag = range::etag(&document.sha256);
 
     // 3
     if range::not_modified(head.if_none_match.as_deref(), &etag) {
-        return Ok(Reply::status(304).headers(content_headers(&document, &etag)));
+        return Ok(Reply::status(304).headers(content_headers(document, &etag)));
     }
 
     // 4: only GET knows ranges (RFC 9110 §14.2).
@@ -141,7 +146,7 @@ pub async fn content<P: Port>(
     };
     let length = last.saturating_sub(first).saturating_add(1);
     let mut reply = Reply::status(status)
-        .headers(content_headers(&document, &etag))
+        .headers(content_headers(document, &etag))
         .header("content-type", document.content_type.clone())
         .header("content-length", length.to_string());
     if status == 206 {
@@ -153,7 +158,7 @@ pub async fn content<P: Port>(
 
     // 5
     if !is_head {
-        reply.body = Body::Stream(open(port, caller, &document, first, last).await?);
+        reply.body = Body::Stream(open(port, caller, &held, first, last).await?);
     }
     Ok(reply)
 }
@@ -254,27 +259,20 @@ pub async fn exported<P: Port>(port: &P, caller: &Caller) -> Result<Value, Refus
 /// # Errors
 /// `storage_unavailable`; the sweep removes what is left of those that are gone.
 pub async fn forget<P: Port>(port: &P, owner: &str) -> Result<usize, Refusal> {
-    let documents = all_of(port, owner).await?;
-    if documents.is_empty() {
-        return Ok(0);
-    }
     register(port, owner, port.now())
         .await
         .map_err(|fault| storage_refusal(&fault))?;
-    for document in &documents {
-        let command = owner::Command::Delete {
-            id: document.id.clone(),
-        };
-        match ask_owner(port, owner, &command).await {
-            Ok(owner::Reply::Purge { purges, .. }) => purge(port, owner, &purges)
+    match ask_owner(port, owner, &owner::Command::Forget).await {
+        Ok(owner::Reply::Purge { purges, .. }) => {
+            let documents = purges.iter().filter(|purge| purge.document.is_none());
+            let count = documents.count();
+            purge(port, owner, &purges)
                 .await
-                .map_err(|fault| storage_refusal(&fault))?,
-            // Somebody else deleted it meanwhile.
-            Ok(owner::Reply::NotFound) => {}
-            other => return Err(unexpected(other)),
+                .map_err(|fault| storage_refusal(&fault))?;
+            Ok(count)
         }
+        other => Err(unexpected(other)),
     }
-    Ok(documents.len())
 }
 
 async fn all_of<P: Port>(port: &P, owner: &str) -> Result<Vec<Document>, Refusal> {
@@ -307,13 +305,20 @@ fn not_found() -> Refusal {
     Refusal::new(Code::DocumentNotFound)
 }
 
-async fn find<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Document, Refusal> {
+async fn find<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Held, Refusal> {
     let owner = owner_of(caller)
         .filter(|_| is_document_id(id))
         .ok_or_else(not_found)?;
     let command = owner::Command::Get { id: id.to_owned() };
     match ask_owner(port, &owner, &command).await {
-        Ok(owner::Reply::Found { document }) => Ok(document),
+        Ok(owner::Reply::Found {
+            document,
+            owner_key,
+        }) => Ok(Held {
+            owner: owner.into_owned(),
+            document,
+            owner_key,
+        }),
         other => Err(unexpected(other)),
     }
 }
@@ -322,27 +327,24 @@ async fn find<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Document, 
 async fn open<P: Port>(
     port: &P,
     caller: &Caller,
-    document: &Document,
+    held: &Held,
     first: u64,
     last: u64,
 ) -> Result<P::Stream, Refusal> {
-    let part = |piece: crate::domain::documents::manifest::Piece| BlobPart {
-        key: segment_key(&document.owner, &document.id, piece.segment),
-        offset: piece.offset,
-        length: piece.length,
-    };
-    let parts = document.pieces(first, last).into_iter().map(part).collect();
-    let stream = port
+    let id = &held.document.id;
+    let parts = keys::parts(port, held, held.document.pieces(first, last)).await?;
+    let blobs = port
         .blob_stream(parts)
         .await
         .map_err(|fault| storage_refusal(&fault))?;
-    match stream {
-        Some(stream) => Ok(stream),
-        None => {
+    let damaged = |what: &str| Refusal::new(Code::Integrity).cause(format!("{id}: {what}"));
+    match blobs {
+        Blobs::Body(stream) => Ok(stream),
+        Blobs::Forged => Err(damaged("a segment was changed")),
+        Blobs::Missing => {
             // Deleted since it was looked up, or damaged: the owner knows.
-            find(port, caller, &document.id).await?;
-            Err(Refusal::new(Code::Integrity)
-                .cause(format!("{}: a segment is missing", document.id)))
+            find(port, caller, id).await?;
+            Err(damaged("a segment is missing"))
         }
     }
 }

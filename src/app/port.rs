@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::known::Known;
+use crate::base::cobblestone::MessageKey;
 use crate::base::errors::{Code, Refusal};
 use crate::base::machine::Machine;
 use crate::base::secret::Secret;
@@ -66,14 +67,44 @@ impl Class {
 }
 
 /// A piece of a blob, to be sent as part of a longer body.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlobPart {
     /// The blob's key.
     pub key: String,
-    /// First byte.
+    /// First byte of its content.
     pub offset: u64,
-    /// Number of bytes.
+    /// Number of bytes of its content.
     pub length: u64,
+    /// How it is sealed; `None` where the content lies there as it is.
+    pub sealed: Option<Sealed>,
+}
+
+/// How a blob is sealed.
+pub struct Sealed {
+    /// What opens it.
+    pub key: MessageKey,
+    /// Length of its whole content in bytes.
+    pub bytes: u64,
+}
+
+/// A body made of blobs.
+pub enum Blobs<S> {
+    /// It is there, and what was looked at of it opens.
+    Body(S),
+    /// The first blob is missing.
+    Missing,
+    /// The first blob was changed.
+    Forged,
+}
+
+impl<S> Blobs<S> {
+    /// The same of a body in another form.
+    pub fn map<T>(self, form: impl FnOnce(S) -> T) -> Blobs<T> {
+        match self {
+            Self::Body(body) => Blobs::Body(form(body)),
+            Self::Missing => Blobs::Missing,
+            Self::Forged => Blobs::Forged,
+        }
+    }
 }
 
 /// A request body that arrives in pieces.
@@ -213,14 +244,29 @@ pub trait Port: Clone + 'static {
     /// Writes a blob whole.
     async fn blob_put(&self, key: &str, bytes: Vec<u8>) -> Result<(), PortFault>;
 
+    /// Seals a blob and writes it.
+    async fn blob_seal(
+        &self,
+        key: &str,
+        with: &MessageKey,
+        plain: Vec<u8>,
+    ) -> Result<(), PortFault>;
+
     /// Reads a blob whole; `None` when there is none.
     async fn blob_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault>;
 
     /// Removes blobs; one that does not exist is no error.
     async fn blob_delete(&self, keys: &[String]) -> Result<(), PortFault>;
 
-    /// A body made of pieces of blobs, in order, fetched as the client reads. `None` when a blob is missing at the start.
-    async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Option<Self::Stream>, PortFault>;
+    /// A body made of pieces of blobs, in order, fetched as the client reads. A sealed piece is given on chunk by chunk,
+    /// each only once it has opened; what is missing or changed later cuts the body short.
+    async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Blobs<Self::Stream>, PortFault>;
+
+    /// A piece of a blob in memory.
+    async fn blob_open(&self, part: BlobPart) -> Result<Blobs<Vec<u8>>, PortFault>;
+
+    /// The MD5 of pieces of blobs, one after the other, in 32 hex digits.
+    async fn blob_md5(&self, parts: Vec<BlobPart>) -> Result<Blobs<String>, PortFault>;
 
     /// Signs a message (Ed25519, RFC 8032).
     async fn sign_ed25519(&self, seed: &[u8; 32], message: &[u8]) -> Result<[u8; 64], PortFault>;

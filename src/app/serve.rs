@@ -133,11 +133,17 @@ const fn stores_of(route: &Route) -> Stores {
         Route::FilesList
         | Route::FileGet(_)
         | Route::FileContent(_)
+        | Route::UploadGet(_)
+        | Route::UploadParts(_)
         | Route::AnswerGet(..)
         | Route::InputItems(_)
         | Route::MeExport => Stores::Read,
         Route::FilesCreate
         | Route::FileDelete(_)
+        | Route::UploadCreate
+        | Route::UploadPart(_)
+        | Route::UploadComplete(_)
+        | Route::UploadCancel(_)
         | Route::AnswerCancel(..)
         | Route::AnswerDelete(..)
         | Route::MeErase => Stores::Write,
@@ -245,6 +251,42 @@ async fn story<P: Port, B: ByteSource>(
         Route::FileDelete(id) => {
             let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
             Ok(documents::delete(port, caller, head, &id)
+                .await?
+                .headers(limits))
+        }
+        Route::UploadCreate => {
+            let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
+            Ok(documents::parts::create(port, caller, head, body)
+                .await?
+                .headers(limits))
+        }
+        Route::UploadPart(id) => {
+            let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
+            Ok(documents::parts::add(port, caller, head, body, &id)
+                .await?
+                .headers(limits))
+        }
+        Route::UploadGet(id) => {
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
+            Ok(documents::parts::get(port, caller, head, &id)
+                .await?
+                .headers(limits))
+        }
+        Route::UploadParts(id) => {
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
+            Ok(documents::parts::list(port, caller, head, &id)
+                .await?
+                .headers(limits))
+        }
+        Route::UploadComplete(id) => {
+            let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
+            Ok(documents::parts::complete(port, caller, head, body, &id)
+                .await?
+                .headers(limits))
+        }
+        Route::UploadCancel(id) => {
+            let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
+            Ok(documents::parts::cancel(port, caller, head, &id)
                 .await?
                 .headers(limits))
         }

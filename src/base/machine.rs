@@ -36,6 +36,19 @@ impl Effects {
         self
     }
 
+    /// These, and those of a later step.
+    #[must_use]
+    pub fn then(mut self, later: Self) -> Self {
+        if later.delete_all {
+            return later;
+        }
+        self.writes.extend(later.writes);
+        Self {
+            alarm: later.alarm.or(self.alarm),
+            ..self
+        }
+    }
+
     /// What they mean, on rows in memory. Simulations and tests keep their rows by it; the shell does the same in storage.
     pub fn keep_in(self, rows: &mut BTreeMap<String, String>, alarm: &mut Option<Millis>) {
         if self.delete_all {

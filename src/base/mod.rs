@@ -1,6 +1,7 @@
 //! Small types everyone may hold, and nothing that has a room of its own.
 
 pub mod aead;
+pub mod cobblestone;
 pub mod digest;
 pub mod errors;
 pub mod headers;

@@ -112,6 +112,18 @@ pub enum Route {
     FileContent(String),
     /// `DELETE /v1/files/{id}`
     FileDelete(String),
+    /// `POST /v1/uploads`
+    UploadCreate,
+    /// `GET /v1/uploads/{id}`
+    UploadGet(String),
+    /// `POST /v1/uploads/{id}/parts`
+    UploadPart(String),
+    /// `GET /v1/uploads/{id}/parts`
+    UploadParts(String),
+    /// `POST /v1/uploads/{id}/complete`
+    UploadComplete(String),
+    /// `POST /v1/uploads/{id}/cancel`
+    UploadCancel(String),
     /// `POST /api/session`: a visitor's session.
     SessionCreate,
     /// `GET /api/session`: what a session takes here, with a new puzzle where one is to be solved.
@@ -165,6 +177,11 @@ impl Route {
             Self::FilesList | Self::FilesCreate => "/v1/files",
             Self::FileGet(_) | Self::FileDelete(_) => "/v1/files/{id}",
             Self::FileContent(_) => "/v1/files/{id}/content",
+            Self::UploadCreate => "/v1/uploads",
+            Self::UploadGet(_) => "/v1/uploads/{id}",
+            Self::UploadPart(_) | Self::UploadParts(_) => "/v1/uploads/{id}/parts",
+            Self::UploadComplete(_) => "/v1/uploads/{id}/complete",
+            Self::UploadCancel(_) => "/v1/uploads/{id}/cancel",
             Self::SessionCreate | Self::SessionTerms | Self::SessionEnd => "/api/session",
             Self::Me => "/api/me",
             Self::MeUsage => "/api/me/usage",
@@ -186,6 +203,12 @@ impl Route {
                 | Self::FileGet(_)
                 | Self::FileContent(_)
                 | Self::FileDelete(_)
+                | Self::UploadCreate
+                | Self::UploadGet(_)
+                | Self::UploadPart(_)
+                | Self::UploadParts(_)
+                | Self::UploadComplete(_)
+                | Self::UploadCancel(_)
         )
     }
 }
@@ -267,6 +290,7 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
             (Some(Route::FileContent((*id).to_owned())), "")
         }
         (_, ["v1", "files", id, "content"]) if !id.is_empty() => (None, "GET, HEAD"),
+        (_, ["v1", "uploads", rest @ ..]) => upload(method, rest)?,
         (_, ["api", "session"]) => match method {
             "POST" => (Some(Route::SessionCreate), ""),
             "GET" => (Some(Route::SessionTerms), ""),
@@ -298,6 +322,27 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
             Err(refusal)
         }
     }
+}
+
+/// The routes of uploads in parts, below `/v1/uploads`.
+fn upload(method: &str, rest: &[&str]) -> Result<(Option<Route>, &'static str), Refusal> {
+    let (route, wanted): (fn(String) -> Route, &str) = match (method, rest) {
+        (_, []) => return Ok(only("POST", method, Route::UploadCreate)),
+        ("GET", [_, "parts"]) => (Route::UploadParts, "GET"),
+        (_, [_]) => (Route::UploadGet, "GET"),
+        (_, [_, "parts"]) => (Route::UploadPart, "POST"),
+        (_, [_, "complete"]) => (Route::UploadComplete, "POST"),
+        (_, [_, "cancel"]) => (Route::UploadCancel, "POST"),
+        _ => return Err(Refusal::new(Code::NotFound)),
+    };
+    let id = rest.first().filter(|id| !id.is_empty());
+    let id = id.ok_or_else(|| Refusal::new(Code::NotFound))?;
+    Ok(match (method == wanted, rest) {
+        (true, _) => (Some(route((*id).to_owned())), ""),
+        (false, [_, "parts"]) => (None, "GET, HEAD, POST"),
+        (false, _) if wanted == "GET" => (None, "GET, HEAD"),
+        (false, _) => (None, "POST"),
+    })
 }
 
 /// An address with one method.
@@ -367,6 +412,20 @@ mod tests {
             ("POST", "/v1/chat/completions", Route::ChatCompletions),
             ("POST", "/v1/messages", Route::Messages),
             ("POST", "/v1/embeddings", Route::Embeddings),
+            ("POST", "/v1/uploads", Route::UploadCreate),
+            ("GET", "/v1/uploads/u", Route::UploadGet("u".into())),
+            ("POST", "/v1/uploads/u/parts", Route::UploadPart("u".into())),
+            ("GET", "/v1/uploads/u/parts", Route::UploadParts("u".into())),
+            (
+                "POST",
+                "/v1/uploads/u/complete",
+                Route::UploadComplete("u".into()),
+            ),
+            (
+                "POST",
+                "/v1/uploads/u/cancel",
+                Route::UploadCancel("u".into()),
+            ),
             ("GET", "/v1/files", Route::FilesList),
             ("POST", "/v1/files", Route::FilesCreate),
             ("GET", "/v1/files/file_1", Route::FileGet("file_1".into())),
@@ -392,6 +451,11 @@ mod tests {
     fn a_wrong_method_is_told_the_right_ones() {
         for (method, path, allow) in [
             ("GET", "/v1/chat/completions", "POST"),
+            ("GET", "/v1/uploads", "POST"),
+            ("DELETE", "/v1/uploads/u", "GET, HEAD"),
+            ("PUT", "/v1/uploads/u/parts", "GET, HEAD, POST"),
+            ("GET", "/v1/uploads/u/complete", "POST"),
+            ("GET", "/v1/uploads/u/cancel", "POST"),
             ("DELETE", "/v1/files", "GET, HEAD, POST"),
             ("PUT", "/v1/files/x", "GET, HEAD, DELETE"),
             ("TRACE", "/healthz", "GET, HEAD"),
@@ -413,6 +477,10 @@ mod tests {
             "/v1",
             "/v1/",
             "/v1/models/",
+            "/v1/uploads/",
+            "/v1/uploads//parts",
+            "/v1/uploads/u/other",
+            "/v1/uploads/u/parts/p",
             "/v1/files//content",
             "/v1/chat/completions/",
             "/v1/models/a/b",

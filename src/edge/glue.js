@@ -125,37 +125,6 @@ export async function deleteEverything(storage) {
   made.delete(storage);
 }
 
-/** Writes a blob. */
-export async function putBlob(bucket, key, bytes) {
-  await bucket.put(key, bytes);
-}
-
-/** A blob whole; undefined when there is none. */
-export async function getBlob(bucket, key) {
-  const blob = await bucket.get(key);
-  return blob ? new Uint8Array(await blob.arrayBuffer()) : undefined;
-}
-
-/** A body made of pieces of blobs, fetched one after the other as the client reads; undefined when the first is gone. */
-export async function streamBlobs(bucket, parts) {
-  const open = ([key, offset, length]) => bucket.get(key, { range: { offset, length } });
-  const total = parts.reduce((sum, part) => sum + part[2], 0);
-  if (total === 0) return new Response("").body ?? undefined;
-  const first = await open(parts[0]);
-  if (!first) return undefined;
-  const out = new FixedLengthStream(total);
-  (async () => {
-    for (const [i, part] of parts.entries()) {
-      const blob = i === 0 ? first : await open(part);
-      // A missing piece cuts the body short: the client sees a broken transfer, never a shorter document.
-      if (!blob) throw new Error(`blob ${part[0]} is gone`);
-      await blob.body.pipeTo(out.writable, { preventClose: true });
-    }
-    await out.writable.close();
-  })().catch((error) => out.writable.abort(error).catch(() => {}));
-  return out.readable;
-}
-
 // === signatures ===
 
 // PKCS #8 of an Ed25519 seed (RFC 8410 §7): the seed follows these bytes.

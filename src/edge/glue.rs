@@ -1,4 +1,4 @@
-//! The JavaScript functions of `glue.js`, typed.
+//! The JavaScript functions of `glue.js`, `blobs.js` and `upstream.js`, typed.
 
 use wasm_bindgen::prelude::wasm_bindgen;
 use worker::js_sys::{Array, Promise, Uint8Array};
@@ -36,13 +36,6 @@ extern "C" {
     #[wasm_bindgen(js_name = deleteEverything)]
     pub fn delete_everything(storage: &JsValue) -> Promise;
 
-    #[wasm_bindgen(js_name = putBlob)]
-    pub fn put_blob(bucket: &JsValue, key: &str, bytes: &Uint8Array) -> Promise;
-    #[wasm_bindgen(js_name = getBlob)]
-    pub fn get_blob(bucket: &JsValue, key: &str) -> Promise;
-    #[wasm_bindgen(js_name = streamBlobs)]
-    pub fn stream_blobs(bucket: &JsValue, parts: &Array) -> Promise;
-
     #[wasm_bindgen(js_name = signEd25519)]
     pub fn sign_ed25519(seed: &Uint8Array, message: &Uint8Array) -> Promise;
     #[wasm_bindgen(js_name = publicEd25519)]
@@ -54,6 +47,29 @@ extern "C" {
         message: &Uint8Array,
         signature: &Uint8Array,
     ) -> Promise;
+}
+
+#[wasm_bindgen(module = "/src/edge/blobs.js")]
+extern "C" {
+    #[wasm_bindgen(js_name = putBlob)]
+    pub fn put_blob(bucket: &JsValue, key: &str, bytes: &Uint8Array) -> Promise;
+    #[wasm_bindgen(js_name = putSealed)]
+    pub fn put_sealed(
+        bucket: &JsValue,
+        key: &str,
+        raw: &Uint8Array,
+        base: &Uint8Array,
+        header: &Uint8Array,
+        plain: &Uint8Array,
+    ) -> Promise;
+    #[wasm_bindgen(js_name = getBlob)]
+    pub fn get_blob(bucket: &JsValue, key: &str) -> Promise;
+    #[wasm_bindgen(js_name = streamBlobs)]
+    pub fn stream_blobs(bucket: &JsValue, parts: &Array) -> Promise;
+    #[wasm_bindgen(js_name = openBlob)]
+    pub fn open_blob(bucket: &JsValue, part: &Array) -> Promise;
+    #[wasm_bindgen(js_name = digestBlobs)]
+    pub fn digest_blobs(bucket: &JsValue, parts: &Array, algorithm: &str) -> Promise;
 }
 
 #[wasm_bindgen(module = "/src/edge/upstream.js")]

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use worker::js_sys::{Array, Reflect, Uint8Array};
+use worker::js_sys::{Array, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::JsValue;
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Env, console_log};
@@ -10,10 +10,11 @@ use worker::{Env, console_log};
 use super::{clock, glue, memory, upstream};
 use crate::app::known::Known;
 use crate::app::port::{
-    Algorithm, BlobPart, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines, RelayEnd,
-    StoredReply,
+    Algorithm, BlobPart, Blobs, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines,
+    RelayEnd, StoredReply,
 };
-use crate::base::digest::from_base64url;
+use crate::base::cobblestone::{MessageKey, window};
+use crate::base::digest::{from_base64url, hex};
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::domain::answer::Index;
@@ -57,6 +58,30 @@ impl World {
         names::stored(&self.tenant, name)
     }
 
+    /// A piece of a blob as `streamBlobs` of blobs.js takes it.
+    fn piece(&self, part: &BlobPart) -> Array {
+        let number = |number: u64| JsValue::from_f64(glue::as_f64(number));
+        let (sealed, offset, length) = match &part.sealed {
+            None => (JsValue::UNDEFINED, part.offset, part.length),
+            Some(sealed) => {
+                let window = window(sealed.bytes, part.offset, part.length);
+                let how: Array = [
+                    bytes(sealed.key.key().reveal()).into(),
+                    bytes(sealed.key.base_nonce()).into(),
+                    number(window.chunk),
+                    number(window.skip),
+                    number(part.length),
+                    JsValue::from_bool(window.last),
+                ]
+                .iter()
+                .collect();
+                (JsValue::from(how), window.offset, window.length)
+            }
+        };
+        let key = JsValue::from_str(&self.stored_name(&part.key));
+        Array::of4(&key, &number(offset), &number(length), &sealed)
+    }
+
     fn bucket(&self) -> JsValue {
         Reflect::get(&self.env, &JsValue::from_str(names::DOCUMENTS)).unwrap_or(JsValue::UNDEFINED)
     }
@@ -82,6 +107,16 @@ fn js_fault(error: JsValue) -> PortFault {
 
 fn fault(error: impl std::fmt::Display) -> PortFault {
     PortFault(error.to_string())
+}
+
+/// What blobs.js gives: nothing where the first blob is missing, an error of its own where it was changed.
+async fn blobs(given: Promise) -> Result<Blobs<JsValue>, PortFault> {
+    match JsFuture::from(given).await {
+        Ok(value) if value.is_undefined() => Ok(Blobs::Missing),
+        Ok(value) => Ok(Blobs::Body(value)),
+        Err(error) if glue::name(&error) == "Forged" => Ok(Blobs::Forged),
+        Err(error) => Err(js_fault(error)),
+    }
 }
 
 fn bytes(slice: &[u8]) -> Uint8Array {
@@ -201,6 +236,25 @@ impl Port for World {
         JsFuture::from(put).await.map(|_| ()).map_err(js_fault)
     }
 
+    async fn blob_seal(
+        &self,
+        key: &str,
+        with: &MessageKey,
+        plain: Vec<u8>,
+    ) -> Result<(), PortFault> {
+        let put = glue::put_sealed(
+            &self.bucket(),
+            &self.stored_name(key),
+            &bytes(with.key().reveal()),
+            &bytes(with.base_nonce()),
+            &bytes(with.header()),
+            &bytes(&plain),
+        );
+        // The platform has its own copy.
+        drop(plain);
+        JsFuture::from(put).await.map(|_| ()).map_err(js_fault)
+    }
+
     async fn blob_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
         let key = self.stored_name(key);
         let blob = JsFuture::from(glue::get_blob(&self.bucket(), &key))
@@ -219,19 +273,20 @@ impl Port for World {
         Ok(())
     }
 
-    async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Option<JsValue>, PortFault> {
-        let list = Array::new();
-        for part in &parts {
-            list.push(&Array::of3(
-                &JsValue::from_str(&self.stored_name(&part.key)),
-                &JsValue::from_f64(glue::as_f64(part.offset)),
-                &JsValue::from_f64(glue::as_f64(part.length)),
-            ));
-        }
-        let stream = JsFuture::from(glue::stream_blobs(&self.bucket(), &list))
-            .await
-            .map_err(js_fault)?;
-        Ok((!stream.is_undefined()).then_some(stream))
+    async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Blobs<JsValue>, PortFault> {
+        let list: Array = parts.iter().map(|part| self.piece(part)).collect();
+        blobs(glue::stream_blobs(&self.bucket(), &list)).await
+    }
+
+    async fn blob_open(&self, part: BlobPart) -> Result<Blobs<Vec<u8>>, PortFault> {
+        let opened = blobs(glue::open_blob(&self.bucket(), &self.piece(&part))).await?;
+        Ok(opened.map(|bytes| Uint8Array::new(&bytes).to_vec()))
+    }
+
+    async fn blob_md5(&self, parts: Vec<BlobPart>) -> Result<Blobs<String>, PortFault> {
+        let list: Array = parts.iter().map(|part| self.piece(part)).collect();
+        let digest = blobs(glue::digest_blobs(&self.bucket(), &list, "MD5")).await?;
+        Ok(digest.map(|digest| hex(&Uint8Array::new(&digest).to_vec())))
     }
 
     async fn sign_ed25519(&self, seed: &[u8; 32], message: &[u8]) -> Result<[u8; 64], PortFault> {

@@ -1,6 +1,7 @@
 //! The cryptographic functions against vectors that were not written here: Wycheproof, and CRC-32's check value.
 
 use gatehouse::base::aead::{decrypt, encrypt};
+use gatehouse::base::cobblestone::{self, MessageKey};
 use gatehouse::base::digest::{crc32, from_base64url, hkdf_sha256, hmac_sha256};
 use gatehouse::base::secret::Secret;
 use gatehouse::domain::identity::token::{Keys, open};
@@ -117,4 +118,44 @@ fn tokens_agree_with_wycheproofs_jws_forms() {
         }
     }
     assert!(accepted >= 5 && refused >= 60, "{accepted} and {refused}");
+}
+
+#[test]
+fn chunked_encryption_agrees_with_wycheproof() {
+    let text = include_str!("../vectors/cobblestone-256.json");
+    let vectors: Value = serde_json::from_str(text).unwrap();
+    let (mut valid, mut invalid) = (0, 0);
+    for test in vectors["tests"].as_array().unwrap() {
+        let bytes = |field: &str| unhex(test[field].as_str().unwrap());
+        let (id, context) = (&test["comment"], bytes("ctx"));
+        let message = miniz_oxide::inflate::decompress_to_vec_zlib(&bytes("ct")).unwrap();
+        // A key of another length does not get past the type.
+        let Ok(key) = bytes("key").try_into() else {
+            invalid += 1;
+            continue;
+        };
+        let opened = cobblestone::open(&key, &context, &message);
+        if test["result"] != "valid" {
+            invalid += 1;
+            assert!(opened.is_err(), "{id}");
+            continue;
+        }
+        valid += 1;
+        let opened = opened.unwrap_or_else(|fault| panic!("{id}: {fault}"));
+        assert_eq!(opened.len() as u64, test["msgLength"], "{id}");
+        let hash = <sha2::Sha512 as sha2::Digest>::digest(&opened).to_vec();
+        assert_eq!(hash, bytes("msgSha512"), "{id}");
+        let salt = message[..24].try_into().unwrap();
+        let made = MessageKey::new(&key, &context, &salt);
+        assert_eq!(made.key().reveal()[..], bytes("aeadKey"), "{id}");
+        assert_eq!(made.base_nonce()[..], bytes("baseNonce"), "{id}");
+        assert!(made.seal(&opened) == message, "{id}");
+    }
+    assert_eq!((valid, invalid), (10, 25));
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks_exact(2);
+    let byte = |pair| u8::from_str_radix(str::from_utf8(pair).unwrap(), 16).unwrap();
+    pairs.map(byte).collect()
 }

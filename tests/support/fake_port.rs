@@ -9,10 +9,11 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use gatehouse::app::known::Known;
 use gatehouse::app::objects::{DirectoryObject, KeyringObject, LedgerObject};
 use gatehouse::app::port::{
-    Algorithm, BlobPart, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines, RelayEnd,
-    StoredReply,
+    Algorithm, BlobPart, Blobs, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines,
+    RelayEnd, StoredReply,
 };
-use gatehouse::base::digest::{base64url, sha256};
+use gatehouse::base::cobblestone::{MessageKey, window};
+use gatehouse::base::digest::{base64url, hex, sha256};
 use gatehouse::base::machine::{Effects, Machine};
 use gatehouse::base::secret::Secret;
 use gatehouse::base::time::Millis;
@@ -27,6 +28,8 @@ use gatehouse::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequ
 use gatehouse::domain::settings::config::{Config, DEFAULT_TENANT};
 use gatehouse::domain::settings::{Settings, SettingsFault, embedded, names};
 use gatehouse::domain::telemetry::LogLine;
+
+use sha2::Digest;
 
 use super::pipe::{Client, FakeStream};
 use super::run::{self, Clock, either, step};
@@ -144,7 +147,46 @@ impl std::ops::Deref for FakePort {
     }
 }
 
+/// Why a piece of a blob cannot be had.
+#[derive(Debug)]
+enum Cut {
+    Missing,
+    Forged,
+}
+
 impl FakePort {
+    /// A piece of a blob's content.
+    fn piece(&self, part: &BlobPart) -> Result<Vec<u8>, Cut> {
+        let blobs = self.blobs.borrow();
+        let blob = blobs
+            .get(&self.stored_name(&part.key))
+            .ok_or(Cut::Missing)?;
+        let slice = |from: u64, length: u64| blob.get(from as usize..(from + length) as usize);
+        let Some(sealed) = &part.sealed else {
+            return slice(part.offset, part.length)
+                .map(<[u8]>::to_vec)
+                .ok_or(Cut::Missing);
+        };
+        let window = window(sealed.bytes, part.offset, part.length);
+        // R2 gives what there is of a range.
+        let to = (window.offset + window.length)
+            .min(blob.len() as u64)
+            .max(window.offset);
+        let bytes = slice(window.offset, to - window.offset).ok_or(Cut::Forged)?;
+        let plain = sealed.key.open_chunks(window.chunk, bytes, window.last);
+        let plain = plain.map_err(|_| Cut::Forged)?;
+        let wanted = plain.get(window.skip as usize..(window.skip + part.length) as usize);
+        wanted.map(<[u8]>::to_vec).ok_or(Cut::Forged)
+    }
+
+    fn opened(&self, part: &BlobPart) -> Blobs<Vec<u8>> {
+        match self.piece(part) {
+            Ok(bytes) => Blobs::Body(bytes),
+            Err(Cut::Missing) => Blobs::Missing,
+            Err(Cut::Forged) => Blobs::Forged,
+        }
+    }
+
     /// A world with the shipped configuration and a master key.
     pub fn new() -> Self {
         Self::with(|_| {}, &[])
@@ -339,6 +381,15 @@ impl FakePort {
             .collect()
     }
 
+    /// Writes a row behind the object's back.
+    pub fn set_row(&self, class: Class, name: &str, key: &str, value: &str) {
+        let mut objects = self.objects.borrow_mut();
+        let object = objects.get_mut(&(class, name.to_owned()));
+        let object = object.expect("an object that was asked before");
+        object.rows.insert(key.to_owned(), value.to_owned());
+        object.machine = None;
+    }
+
     /// Is an alarm set without a row that it could be for?
     pub fn has_idle_alarm(&self) -> bool {
         self.objects
@@ -529,6 +580,15 @@ impl Port for FakePort {
         self.call(Op::BlobPut, act).await
     }
 
+    async fn blob_seal(
+        &self,
+        key: &str,
+        with: &MessageKey,
+        plain: Vec<u8>,
+    ) -> Result<(), PortFault> {
+        self.blob_put(key, with.seal(&plain)).await
+    }
+
     async fn blob_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
         let act = || self.blobs.borrow().get(&self.stored_name(key)).cloned();
         self.call(Op::BlobGet, act).await
@@ -541,35 +601,42 @@ impl Port for FakePort {
         self.call(Op::BlobDelete, act).await
     }
 
-    async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Option<FakeStream>, PortFault> {
+    async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Blobs<FakeStream>, PortFault> {
         let act = || {
-            let blobs = self.blobs.borrow();
             let mut pieces = Vec::new();
-            for (
-                index,
-                BlobPart {
-                    key,
-                    offset,
-                    length,
-                },
-            ) in parts.iter().enumerate()
-            {
-                let (from, to) = (*offset as usize, (*offset + *length) as usize);
-                match blobs
-                    .get(&self.stored_name(key))
-                    .and_then(|blob| blob.get(from..to))
-                {
-                    Some(bytes) => pieces.push(bytes.to_vec()),
-                    None if index == 0 => return None,
-                    None => {
-                        let cause = format!("{key} is missing");
-                        return Some(FakeStream::of(&self.clock, pieces, Some(cause)));
+            for (index, part) in parts.iter().enumerate() {
+                match (index, self.piece(part)) {
+                    (_, Ok(bytes)) => pieces.push(bytes),
+                    (0, Err(Cut::Missing)) => return Blobs::Missing,
+                    (0, Err(Cut::Forged)) => return Blobs::Forged,
+                    (_, Err(cut)) => {
+                        let cause = format!("{}: {cut:?}", part.key);
+                        return Blobs::Body(FakeStream::of(&self.clock, pieces, Some(cause)));
                     }
                 }
             }
-            Some(FakeStream::of(&self.clock, pieces, None))
+            Blobs::Body(FakeStream::of(&self.clock, pieces, None))
         };
         self.call(Op::BlobStream, act).await
+    }
+
+    async fn blob_open(&self, part: BlobPart) -> Result<Blobs<Vec<u8>>, PortFault> {
+        self.call(Op::BlobGet, || self.opened(&part)).await
+    }
+
+    async fn blob_md5(&self, parts: Vec<BlobPart>) -> Result<Blobs<String>, PortFault> {
+        let act = || {
+            let mut whole = Vec::new();
+            for part in &parts {
+                match self.opened(part) {
+                    Blobs::Body(bytes) => whole.extend(bytes),
+                    Blobs::Missing => return Blobs::Missing,
+                    Blobs::Forged => return Blobs::Forged,
+                }
+            }
+            Blobs::Body(hex(&md5::Md5::digest(&whole)))
+        };
+        self.call(Op::BlobGet, act).await
     }
 
     async fn sign_ed25519(&self, seed: &[u8; 32], message: &[u8]) -> Result<[u8; 64], PortFault> {

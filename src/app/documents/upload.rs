@@ -1,5 +1,6 @@
 //! Creating a document.
 
+use super::keys::{DataKey, new_data_key, new_owner_key};
 use super::{ask_owner, own_site, owner_of_key, purge, register, shape, unexpected};
 use crate::app::gate::{Caller, trusting};
 use crate::app::keyring::keyring;
@@ -14,10 +15,11 @@ use crate::base::time::Millis;
 use crate::domain::documents::form::{FORM_OVERHEAD_BYTES, Form, Rules, Upload, too_large};
 use crate::domain::documents::keys::Finish;
 use crate::domain::documents::manifest::{
-    Document, Purpose, SEGMENT_BYTES, document_id, segment_key, segments_for,
+    Document, Purpose, SEGMENT_BYTES, Segment, blob_key, blob_name, document_id, segments_for,
 };
 use crate::domain::documents::owner::{self, Intent, Limits, Shortage};
 use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, charge, network_ledger};
+use crate::domain::documents::sealing::{self, Place};
 use crate::domain::documents::wire::{self, Shape};
 use crate::domain::identity::{Principal, RENEW_AFTER, new_visitor, visitor_cookie};
 use crate::domain::settings::DerivedKeys;
@@ -53,8 +55,8 @@ const REPEATED_SEGMENT_BYTES: u64 = 65_536;
 /// | 2 | who: the cookie's visitor, or a new one | – |
 /// | 3 | the directory knows the owner | 503 |
 /// | 4 | the owner has room for the intent, and its key is free; or its key stands for a reply already | 403, 409, 503 |
-/// | 5 | room of the network and the site | 403, 503 |
-/// | 6 | the form is read, one segment in memory, each written when it is full | 400, 409, 413, 415, 503 |
+/// | 5 | room of the network and the site; the document's data key | 403, 503 |
+/// | 6 | the form is read, one segment in memory, each sealed and written when it is full | 400, 409, 413, 415, 503 |
 /// | 7 | quotas settle at the true length | 503 |
 /// | 8 | commit: the document exists, and its key stands for the reply | 409, 503 |
 /// | 9 | the answer, with a cookie for a new visitor | – |
@@ -139,11 +141,16 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
 
     // 5 to 8
     let stored = async {
-        begun?;
+        let Begun::Noted { owner_key } = begun? else {
+            return Err(Refusal::new(Code::Internal));
+        };
         reserve(port, &intent, policy).await?;
-        let upload = write(port, &intent, key.as_deref(), form, body, now).await?;
+        let data_key = new_data_key(port, &intent.owner, &intent.id, &owner_key).await?;
+        let under = key.as_deref();
+        let (upload, headers) = write(port, &intent, &data_key, under, form, body, now).await?;
         let key = key.map(|key| (key, upload.fingerprint()));
-        let document = document(&intent, upload, now, Millis::from_secs(policy.ttl_seconds));
+        let ttl = Millis::from_secs(policy.ttl_seconds);
+        let document = document(&intent, upload, headers, data_key, now, ttl);
         settle(port, &document).await?;
         let told = wire::file(&document, shape);
         let finish = key.map(|(key, fingerprint)| Finish {
@@ -170,7 +177,7 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
 
 // === 1 ===
 
-fn setup_required() -> Refusal {
+pub(super) fn setup_required() -> Refusal {
     Refusal::new(Code::SetupRequired).detail(format!(
         "The secret {MASTER_KEY} is missing or is not 32 bytes in base64url. Make one with \
          `openssl rand -base64 32 | tr '+/' '-_' | tr -d '='`."
@@ -214,7 +221,7 @@ fn declared_length(head: &Head, policy: &Documents) -> Result<u64, Refusal> {
 // === 2 ===
 
 /// Whose the document will be, and the cookie that makes or keeps a visitor known.
-async fn visitor<P: Port>(
+pub(super) async fn visitor<P: Port>(
     port: &P,
     caller: &Caller,
     head: &Head,
@@ -243,7 +250,7 @@ async fn visitor<P: Port>(
 }
 
 /// A network's name in stored rows: the first 128 bits of an HMAC, in 32 hex digits.
-fn hidden(network: &str, keys: &DerivedKeys) -> String {
+pub(super) fn hidden(network: &str, keys: &DerivedKeys) -> String {
     let mac = hmac_sha256(
         keys.address.reveal(),
         format!("docs-net/{network}").as_bytes(),
@@ -256,7 +263,7 @@ fn hidden(network: &str, keys: &DerivedKeys) -> String {
 /// What the owner says of an intent.
 enum Begun {
     /// It is noted, and the key is its own.
-    Noted,
+    Noted { owner_key: String },
     /// The key stands for that reply to a form that said that.
     Repeated { fingerprint: String, body: String },
 }
@@ -275,12 +282,13 @@ async fn begin(
             bytes: policy.max_visitor_bytes,
         },
         key: key.map(str::to_owned),
+        owner_key: new_owner_key(port, &intent.owner).await?,
     };
     let until = port.now().plus(WAIT_FOR_KEY);
     let mut pause = FIRST_LOOK_AFTER;
     loop {
         match ask_owner(port, &intent.owner, &command).await {
-            Ok(owner::Reply::Done) => return Ok(Begun::Noted),
+            Ok(owner::Reply::Begun { owner_key }) => return Ok(Begun::Noted { owner_key }),
             Ok(owner::Reply::Repeated { fingerprint, body }) => {
                 return Ok(Begun::Repeated { fingerprint, body });
             }
@@ -325,7 +333,11 @@ async fn compare<B: ByteSource>(
 
 // === 5 ===
 
-async fn reserve(port: &impl Port, intent: &Intent, policy: &Documents) -> Result<(), Refusal> {
+pub(super) async fn reserve(
+    port: &impl Port,
+    intent: &Intent,
+    policy: &Documents,
+) -> Result<(), Refusal> {
     let network = network_ledger(&intent.network);
     for (ledger, limit, whose) in [
         (
@@ -354,7 +366,7 @@ async fn reserve(port: &impl Port, intent: &Intent, policy: &Documents) -> Resul
     Ok(())
 }
 
-fn no_room(shortage: Shortage, policy: &Documents) -> Refusal {
+pub(super) fn no_room(shortage: Shortage, policy: &Documents) -> Refusal {
     Refusal::new(Code::QuotaExceeded).detail(match shortage {
         Shortage::Count => format!("You may keep {} documents at a time.", policy.max_count),
         Shortage::Bytes => format!(
@@ -366,17 +378,24 @@ fn no_room(shortage: Shortage, policy: &Documents) -> Refusal {
 
 // === 6 ===
 
-/// Reads the form and writes its segments. `begun` is when the upload began.
+/// Reads the form, seals its segments and writes them; gives their headers. `begun` is when the upload began.
 async fn write<B: ByteSource>(
     port: &impl Port,
     intent: &Intent,
+    data_key: &DataKey,
     key: Option<&str>,
     mut form: Form,
     body: &mut B,
     begun: Millis,
-) -> Result<Upload, Refusal> {
+) -> Result<(Upload, Vec<String>), Refusal> {
     let deadline = begun.plus(LAST_WRITE_AFTER);
-    let mut written = 0usize;
+    let place = Place {
+        tenant: port.tenant(),
+        owner: &intent.owner,
+        id: &intent.id,
+        version: 1,
+    };
+    let mut headers = Vec::new();
     let mut heard_of = port.now();
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(broken)?;
@@ -391,14 +410,17 @@ async fn write<B: ByteSource>(
             if port.now() >= deadline {
                 return Err(Refusal::new(Code::IncompleteBody).detail("The upload took too long."));
             }
-            let key = segment_key(&intent.owner, &intent.id, written);
-            port.blob_put(&key, segment)
+            let number = headers.len();
+            let key = data_key.key.reveal();
+            let with = sealing::new_segment(key, &place, &blob_name(number), &port.random());
+            let key = blob_key(&intent.owner, &intent.id, &blob_name(number));
+            port.blob_seal(&key, &with, segment)
                 .await
                 .map_err(|fault| storage_refusal(&fault))?;
-            written = written.saturating_add(1);
+            headers.push(sealing::kept(&with));
         }
     }
-    form.finish()
+    Ok((form.finish()?, headers))
 }
 
 fn broken(fault: PortFault) -> Refusal {
@@ -419,7 +441,15 @@ async fn renew(port: &impl Port, intent: &Intent, key: &str) -> Result<(), Refus
 
 // === 7 and 8 ===
 
-fn document(intent: &Intent, upload: Upload, created: Millis, ttl: Millis) -> Document {
+fn document(
+    intent: &Intent,
+    upload: Upload,
+    headers: Vec<String>,
+    data_key: DataKey,
+    created: Millis,
+    ttl: Millis,
+) -> Document {
+    let segments = upload.segments.into_iter().zip(headers);
     Document {
         id: intent.id.clone(),
         owner: intent.owner.clone(),
@@ -428,15 +458,22 @@ fn document(intent: &Intent, upload: Upload, created: Millis, ttl: Millis) -> Do
         content_type: upload.content_type,
         bytes: upload.bytes,
         sha256: upload.sha256,
-        segments: upload.segments,
+        segments: segments
+            .map(|(length, header)| Segment {
+                length,
+                header: Some(header),
+                blob: None,
+            })
+            .collect(),
         version: 1,
         created,
         expires: created.plus(upload.lifetime.map_or(ttl, |wanted| wanted.min(ttl))),
         network: intent.network.clone(),
+        key: Some(data_key.wrapped),
     }
 }
 
-async fn settle(port: &impl Port, document: &Document) -> Result<(), Refusal> {
+pub(super) async fn settle(port: &impl Port, document: &Document) -> Result<(), Refusal> {
     let command = quota::Command::Settle {
         id: document.id.clone(),
         bytes: charge(document.bytes),
@@ -477,7 +514,7 @@ fn lost(cause: &str) -> Refusal {
 ///
 /// `Some` is the reply's body: the document was committed with its key, of which the answer was lost. That stands, since
 /// another call may have given the reply already.
-async fn undo(port: &impl Port, intent: &Intent) -> Option<String> {
+pub(super) async fn undo(port: &impl Port, intent: &Intent) -> Option<String> {
     let command = owner::Command::Abort {
         id: intent.id.clone(),
     };

@@ -1,9 +1,8 @@
 //! The form of an upload: fields are read, the file is judged, hashed and cut into segments, one of which is in memory.
 
-use sha2::{Digest, Sha256};
-
 use super::content_type::{SNIFF_BYTES, clean_filename, judge};
-use super::manifest::{Purpose, Segment};
+use super::cutter::Cutter;
+use super::manifest::Purpose;
 use super::multipart::{Event, MultipartFault, Parser, PartHead, boundary};
 use crate::base::digest::{hex, sha256};
 use crate::base::errors::{Code, Refusal};
@@ -16,10 +15,7 @@ pub const FORM_OVERHEAD_BYTES: u64 = 65_536;
 const MAX_FIELD_BYTES: usize = 1024;
 
 /// Shortest and longest lifetime that may be asked for, in seconds: one hour and 30 days (OpenAI's bounds).
-const LIFETIME_SECONDS: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
-
-/// A segment's memory grows from this by doubling: 64 KiB × 2⁷ = 8 MiB.
-const FIRST_CAPACITY: usize = 65_536;
+pub const LIFETIME_SECONDS: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
 
 /// What a form may be.
 #[derive(Clone, Debug)]
@@ -47,8 +43,8 @@ pub struct Upload {
     pub bytes: u64,
     /// SHA-256 of the file, 64 hex digits.
     pub sha256: String,
-    /// In order.
-    pub segments: Vec<Segment>,
+    /// Lengths of the segments, in order.
+    pub segments: Vec<u64>,
     /// How long the caller wants it kept at most.
     pub lifetime: Option<Millis>,
 }
@@ -85,7 +81,7 @@ impl Form {
     /// `unsupported_media_type` when it is not a form with files; `invalid_parameter` when its boundary is missing or
     /// malformed.
     pub fn new(content_type: Option<&str>, rules: Rules) -> Result<Self, Refusal> {
-        let boundary = boundary(content_type.unwrap_or_default()).map_err(refusal)?;
+        let boundary = boundary(content_type.unwrap_or_default()).map_err(malformed)?;
         Ok(Self {
             parser: Parser::new(&boundary),
             reader: Reader::new(rules),
@@ -104,7 +100,7 @@ impl Form {
             let event = self
                 .parser
                 .next(input, self.reader.room())
-                .map_err(refusal)?;
+                .map_err(malformed)?;
             let used = u64::try_from(before.saturating_sub(input.len())).unwrap_or(u64::MAX);
             self.total = self.total.saturating_add(used);
             if self.total
@@ -134,7 +130,7 @@ impl Form {
     /// # Errors
     /// `incomplete_body` when it was cut; `missing_parameter` when a field is missing.
     pub fn finish(self) -> Result<Upload, Refusal> {
-        self.parser.finish().map_err(refusal)?;
+        self.parser.finish().map_err(malformed)?;
         self.reader.finish()
     }
 }
@@ -145,7 +141,9 @@ pub fn too_large(max_bytes: u64) -> Refusal {
     Refusal::new(Code::PayloadTooLarge).detail(format!("A document may have {max_bytes} bytes."))
 }
 
-fn refusal(fault: MultipartFault) -> Refusal {
+/// A body that is not a form, as the caller sees it.
+#[must_use]
+pub fn malformed(fault: MultipartFault) -> Refusal {
     match fault {
         MultipartFault::NotFormData => Refusal::new(Code::UnsupportedMediaType)
             .detail("Send the document as multipart/form-data."),
@@ -214,7 +212,7 @@ impl Reader {
     /// How many bytes may come at once.
     fn room(&self) -> usize {
         match (&self.current, &self.file) {
-            (Current::File, Some(file)) => file.room(self.rules.segment_bytes),
+            (Current::File, Some(file)) => file.cutter.room(),
             _ => usize::MAX,
         }
     }
@@ -224,7 +222,7 @@ impl Reader {
             if self.file.is_some() {
                 return Err(invalid("file", "Send one file in a form."));
             }
-            self.file = Some(File::new(head));
+            self.file = Some(File::new(head, self.rules.segment_bytes));
             Current::File
         } else if let Some(name) = Field::ALL
             .into_iter()
@@ -314,13 +312,14 @@ impl Reader {
             _ => {}
         }
         let file = self.file.ok_or_else(|| missing("file"))?;
+        let cut = file.cutter.finish();
         Ok(Upload {
             filename: file.filename,
             content_type: file.served.unwrap_or("application/octet-stream").to_owned(),
             purpose,
-            bytes: file.bytes,
-            sha256: hex(&file.hasher.finalize()),
-            segments: file.segments,
+            bytes: cut.bytes,
+            sha256: hex(&cut.sha256),
+            segments: cut.segments,
             lifetime: self.lifetime,
         })
     }
@@ -338,95 +337,67 @@ struct File {
     declared: Option<String>,
     /// What it is served as, once it was judged.
     served: Option<&'static str>,
-    bytes: u64,
-    hasher: Sha256,
-    segments: Vec<Segment>,
-    /// The segment that is being filled.
-    filling: Vec<u8>,
+    cutter: Cutter,
 }
 
 impl File {
-    fn new(head: PartHead) -> Self {
+    fn new(head: PartHead, segment_bytes: u64) -> Self {
         Self {
             filename: clean_filename(&head.filename.unwrap_or_default()),
             declared: head.content_type,
             served: None,
-            bytes: 0,
-            hasher: Sha256::new(),
-            segments: Vec::new(),
-            filling: Vec::new(),
+            cutter: Cutter::new(segment_bytes),
         }
-    }
-
-    fn room(&self, segment_bytes: u64) -> usize {
-        usize::try_from(segment_bytes)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(self.filling.len())
     }
 
     fn data(&mut self, bytes: &[u8], rules: &Rules) -> Result<Option<Vec<u8>>, Refusal> {
-        self.bytes = self
-            .bytes
-            .saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        if self.bytes > rules.max_bytes {
+        self.cutter.push(bytes);
+        if self.cutter.bytes() > rules.max_bytes {
             return Err(too_large(rules.max_bytes));
         }
-        self.hasher.update(bytes);
-        self.make_room_for(bytes.len(), rules.segment_bytes);
-        self.filling.extend_from_slice(bytes);
-        if self.filling.len() >= SNIFF_BYTES || self.room(rules.segment_bytes) == 0 {
+        if self.cutter.filling().len() >= SNIFF_BYTES || self.cutter.room() == 0 {
             self.judge(rules)?;
         }
-        Ok((self.room(rules.segment_bytes) == 0).then(|| self.take_segment()))
+        Ok(self.cutter.full())
     }
 
     fn end(&mut self, rules: &Rules) -> Result<Option<Vec<u8>>, Refusal> {
-        if self.bytes == 0 {
+        if self.cutter.bytes() == 0 {
             return Err(invalid("file", "The file is empty."));
         }
         self.judge(rules)?;
-        Ok((!self.filling.is_empty()).then(|| self.take_segment()))
+        Ok(self.cutter.rest())
     }
 
     /// Judges the file by its beginning, once.
     fn judge(&mut self, rules: &Rules) -> Result<(), Refusal> {
         if self.served.is_none() {
-            let head = self.filling.get(..SNIFF_BYTES).unwrap_or(&self.filling);
-            let judged = judge(head, self.declared.as_deref(), &self.filename, &rules.types)
-                .map_err(|found| {
-                    let accepted = rules.types.join(", ");
-                    Refusal::new(Code::DocumentTypeRefused)
-                        .param("file")
-                        .detail(format!("The file is {found}; accepted are {accepted}."))
-                })?;
-            self.served = Some(judged.served);
+            let filling = self.cutter.filling();
+            let head = filling.get(..SNIFF_BYTES).unwrap_or(filling);
+            let served = accepted(head, self.declared.as_deref(), &self.filename, &rules.types);
+            self.served = Some(served?);
         }
         Ok(())
     }
+}
 
-    /// Doubles the memory, but never beyond a segment.
-    fn make_room_for(&mut self, more: usize, segment_bytes: u64) {
-        let needed = self.filling.len().saturating_add(more);
-        if needed > self.filling.capacity() {
-            let most = usize::try_from(segment_bytes).unwrap_or(usize::MAX);
-            let doubled = self
-                .filling
-                .capacity()
-                .saturating_mul(2)
-                .max(FIRST_CAPACITY);
-            let capacity = doubled.max(needed).min(most);
-            self.filling
-                .reserve_exact(capacity.saturating_sub(self.filling.len()));
-        }
-    }
-
-    fn take_segment(&mut self) -> Vec<u8> {
-        let segment = std::mem::take(&mut self.filling);
-        self.segments.push(Segment {
-            length: u64::try_from(segment.len()).unwrap_or(u64::MAX),
-        });
-        segment
-    }
+/// What a file that begins so is served as.
+///
+/// # Errors
+/// `document_type_refused`
+pub fn accepted(
+    head: &[u8],
+    declared: Option<&str>,
+    filename: &str,
+    types: &[String],
+) -> Result<&'static str, Refusal> {
+    let judged = judge(head, declared, filename, types).map_err(|found| {
+        let accepted = types.join(", ");
+        Refusal::new(Code::DocumentTypeRefused)
+            .param("file")
+            .detail(format!("The file is {found}; accepted are {accepted}."))
+    })?;
+    Ok(judged.served)
 }
 
 #[cfg(test)]
@@ -437,7 +408,7 @@ mod tests {
     use crate::base::digest::{hex, sha256};
     use crate::base::errors::{Code, Refusal};
     use crate::base::time::Millis;
-    use crate::domain::documents::manifest::{Purpose, Segment};
+    use crate::domain::documents::manifest::Purpose;
 
     const TYPE: &str = "multipart/form-data; boundary=B";
 
@@ -497,7 +468,7 @@ mod tests {
             purpose: Purpose::UserData,
             bytes: 18,
             sha256: hex(&sha256(content)),
-            segments: [8, 8, 2].map(|length| Segment { length }).to_vec(),
+            segments: vec![8, 8, 2],
             lifetime: None,
         };
         assert_eq!(upload, expected);
@@ -696,7 +667,7 @@ mod tests {
                     .reader
                     .file
                     .as_ref()
-                    .map_or(0, |file| file.filling.capacity());
+                    .map_or(0, |file| file.cutter.capacity());
                 assert!(held <= 1 << 17, "{held}");
                 if form.push(&mut piece).unwrap().is_none() {
                     break;
@@ -718,7 +689,7 @@ mod tests {
                 read(&form(&[(FILE, &content), PURPOSE]), step, Rules { segment_bytes, ..rules() }).unwrap();
             assert_eq!(segments.concat(), content);
             let lengths: Vec<u64> = segments.iter().map(|segment| segment.len() as u64).collect();
-            assert_eq!(upload.segments.iter().map(|segment| segment.length).collect::<Vec<_>>(), lengths);
+            assert_eq!(upload.segments, lengths);
             assert_eq!(upload.sha256, hex(&sha256(&content)));
         }
     }

@@ -260,6 +260,13 @@ mod tests {
                 bytes: 10_000,
             },
             key: Some(key.into()),
+            owner_key: "owner's".into(),
+        }
+    }
+
+    fn begun() -> Reply {
+        Reply::Begun {
+            owner_key: "owner's".into(),
         }
     }
 
@@ -337,21 +344,21 @@ mod tests {
     #[test]
     fn a_key_is_taken_then_stands_for_the_reply_and_then_is_free() {
         let mut owner = Stored::default();
-        assert_eq!(owner.tell(0, begin("a", "k")), Reply::Done);
+        assert_eq!(owner.tell(0, begin("a", "k")), begun());
         assert_eq!(
             owner.tell(10_000, begin("b", "k")),
             Reply::Busy {
                 wait: Millis(20_000)
             }
         );
-        assert_eq!(owner.tell(10_000, begin("b", "other")), Reply::Done);
+        assert_eq!(owner.tell(10_000, begin("b", "other")), begun());
         assert_eq!(owner.tell(11_000, commit("a", "k")), Reply::Done);
         assert_eq!(owner.tell(11_000, begin("c", "k")), repeated("a"));
         let over = 11_000 + TTL.0;
         assert_eq!(owner.tell(over - 1, begin("c", "k")), repeated("a"));
         assert_eq!(
             owner.tell(over, begin_at(Millis(over), "c", "k", 100)),
-            Reply::Done
+            begun()
         );
     }
 
@@ -389,7 +396,7 @@ mod tests {
         owner.tell(0, begin("b", "other"));
         assert!(matches!(owner.tell(1, abort("a")), Reply::Purge { .. }));
         assert_eq!(owner.keys(), ["other"]);
-        assert_eq!(owner.tell(2, begin("c", "k")), Reply::Done);
+        assert_eq!(owner.tell(2, begin("c", "k")), begun());
     }
 
     #[test]
@@ -413,7 +420,7 @@ mod tests {
             "nobody wants it"
         );
         let over = over + LEASE.0;
-        assert_eq!(owner.tell(over, begin("b", "k")), Reply::Done);
+        assert_eq!(owner.tell(over, begin("b", "k")), begun());
         assert_eq!(owner.tell(over, renew("a", "k")), Reply::NotFound);
         assert_eq!(owner.tell(over, commit("a", "k")), Reply::NotFound);
         assert!(matches!(owner.tell(over, abort("a")), Reply::Purge { .. }));
@@ -428,12 +435,13 @@ mod tests {
     fn a_repeated_begin_or_commit_is_no_second_upload() {
         let mut owner = Stored::default();
         for _ in 0..2 {
-            assert_eq!(owner.tell(0, begin("a", "k")), Reply::Done);
+            assert_eq!(owner.tell(0, begin("a", "k")), begun());
         }
         for _ in 0..2 {
             assert_eq!(owner.tell(1, commit("a", "k")), Reply::Done);
         }
-        assert_eq!(owner.rows.len(), 2);
+        // The document, what its key stands for, and the owner's key.
+        assert_eq!(owner.rows.len(), 3);
     }
 
     #[test]
@@ -552,7 +560,7 @@ mod tests {
                             (None, Some((_, until))) => assert_eq!(reply, Reply::Busy { wait: Millis(until - now) }),
                             (None, None) => assert!(!matches!(reply, Reply::Busy { .. } | Reply::Repeated { .. })),
                         }
-                        if reply == Reply::Done {
+                        if reply == begun() {
                             leases.insert(key(i), (i, now + LEASE.0));
                         }
                     }
@@ -601,7 +609,7 @@ mod tests {
                 let reply = owner.tell(now, begin_at(Millis(now), &format!("new{i}"), key, 1000));
                 match replies.get(key).filter(|(_, until)| now < *until) {
                     Some((of, _)) => assert_eq!(reply, repeated(&ids[*of])),
-                    None => assert_eq!(reply, Reply::Done),
+                    None => assert_eq!(reply, begun()),
                 }
             }
             // And in the end nothing is left, by the bell and the sweep alone.

@@ -66,10 +66,17 @@ impl Purpose {
 }
 
 /// A run of bytes of a document, stored as one blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// In bytes, at least 1.
     pub length: u64,
+    /// The header of the sealed blob in base64url: it tells this one from every other. `None` in documents that were
+    /// stored before documents were sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The blob's name within the document, where it is not that of its place ([`blob_name`]): that of a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blob: Option<String>,
 }
 
 /// A document that is complete: every segment was durable before this was written.
@@ -87,7 +94,7 @@ pub struct Document {
     pub content_type: String,
     /// Length of the content.
     pub bytes: u64,
-    /// SHA-256 of the content, 64 hex digits.
+    /// SHA-256 of the content, 64 hex digits; of a document in parts that of the parts' digests, one after the other.
     pub sha256: String,
     /// In order; their lengths add up to `bytes`.
     pub segments: Vec<Segment>,
@@ -99,6 +106,10 @@ pub struct Document {
     pub expires: Millis,
     /// The network whose quota it takes from, as the name of its ledger has it.
     pub network: String,
+    /// The data key of this version, wrapped under the owner's ([`super::sealing`]). `None` in documents that were
+    /// stored before documents were sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// Part of one segment.
@@ -113,6 +124,22 @@ pub struct Piece {
 }
 
 impl Document {
+    /// Was it uploaded in parts?
+    #[must_use]
+    pub fn is_of_parts(&self) -> bool {
+        self.segments.iter().any(|segment| segment.blob.is_some())
+    }
+
+    /// The name of a segment's blob.
+    #[must_use]
+    pub fn blob(&self, segment: usize) -> String {
+        let named = self
+            .segments
+            .get(segment)
+            .and_then(|segment| segment.blob.clone());
+        named.unwrap_or_else(|| blob_name(segment))
+    }
+
     /// The pieces that make up the bytes from `first` to `last`, both included, in order. What lies past the end is
     /// left out.
     #[must_use]
@@ -120,7 +147,7 @@ impl Document {
         let end = last.saturating_add(1);
         let mut start_of_segment = 0u64;
         let mut pieces = Vec::new();
-        for (segment, Segment { length }) in self.segments.iter().enumerate() {
+        for (segment, Segment { length, .. }) in self.segments.iter().enumerate() {
             let end_of_segment = start_of_segment.saturating_add(*length);
             let from = first.max(start_of_segment);
             let to = end.min(end_of_segment);
@@ -149,26 +176,55 @@ pub fn document_id(now: Millis, random: &[u8; ID_RANDOM_BYTES]) -> String {
 /// Could this be an id that [`document_id`] made?
 #[must_use]
 pub fn is_document_id(id: &str) -> bool {
-    id.strip_prefix("file_").is_some_and(|digits| {
-        digits.len() == 32
-            && digits
-                .bytes()
-                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
+    id.strip_prefix("file_").is_some_and(is_digits)
 }
 
-/// The key of a segment's blob.
+/// The id of the upload that is to become that document.
 #[must_use]
-pub fn segment_key(owner: &str, id: &str, segment: usize) -> String {
-    format!("docs/{owner}/{id}/{segment:05}")
+pub fn upload_id(document: &str) -> String {
+    let digits = document.strip_prefix("file_").unwrap_or(document);
+    ["upload_", digits].concat()
 }
 
-/// The keys of a document's first `count` segments.
+/// The document that an upload is to become; `None` for what is no upload's id.
 #[must_use]
-pub fn segment_keys(owner: &str, id: &str, count: usize) -> Vec<String> {
-    (0..count)
-        .map(|segment| segment_key(owner, id, segment))
-        .collect()
+pub fn document_of_upload(id: &str) -> Option<String> {
+    let digits = id
+        .strip_prefix("upload_")
+        .filter(|digits| is_digits(digits))?;
+    Some(["file_", digits].concat())
+}
+
+/// `part_<32 random hex digits>`
+#[must_use]
+pub fn part_id(random: &[u8; 16]) -> String {
+    ["part_", &hex(random)].concat()
+}
+
+fn is_digits(digits: &str) -> bool {
+    digits.len() == 32
+        && digits
+            .bytes()
+            .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// The name of a segment's blob within its document.
+#[must_use]
+pub fn blob_name(segment: usize) -> String {
+    format!("{segment:05}")
+}
+
+/// The name of the blob of a part's segment within the document that the part is to belong to.
+#[must_use]
+pub fn part_blob(part: &str, segment: usize) -> String {
+    let digits = part.strip_prefix("part_").unwrap_or(part);
+    format!("{digits}-{segment:05}")
+}
+
+/// The key of a blob.
+#[must_use]
+pub fn blob_key(owner: &str, id: &str, name: &str) -> String {
+    format!("docs/{owner}/{id}/{name}")
 }
 
 /// How many segments content of at most `bytes` can have.
@@ -180,8 +236,8 @@ pub fn segments_for(bytes: u64, segment_bytes: u64) -> usize {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::{
-        Document, Piece, Purpose, Segment, document_id, is_document_id, segment_key, segment_keys,
-        segments_for,
+        Document, Piece, Purpose, Segment, blob_key, blob_name, document_id, document_of_upload,
+        is_document_id, part_blob, part_id, segments_for, upload_id,
     };
     use crate::base::time::Millis;
 
@@ -196,12 +252,17 @@ pub(crate) mod tests {
             sha256: "00".repeat(32),
             segments: lengths
                 .iter()
-                .map(|length| Segment { length: *length })
+                .map(|length| Segment {
+                    length: *length,
+                    header: None,
+                    blob: None,
+                })
                 .collect(),
             version: 1,
             created: Millis(1_000),
             expires: Millis(9_000),
             network: "n1".into(),
+            key: None,
         }
     }
 
@@ -214,16 +275,23 @@ pub(crate) mod tests {
         expected.purpose = Purpose::FineTune;
         assert_eq!(serde_json::from_str::<Document>(stored).unwrap(), expected);
         assert_eq!(serde_json::to_string(&expected).unwrap(), stored);
+        // Since documents are sealed:
+        let sealed = stored
+            .replace(r#"{"length":4}"#, r#"{"length":4,"header":"h","blob":"b"}"#)
+            .replace(r#""network":"n1""#, r#""network":"n1","key":"k""#);
+        expected.segments[0].header = Some("h".into());
+        expected.segments[0].blob = Some("b".into());
+        expected.key = Some("k".into());
+        assert_eq!(serde_json::from_str::<Document>(&sealed).unwrap(), expected);
+        assert_eq!(serde_json::to_string(&expected).unwrap(), sealed);
     }
 
     #[test]
     fn keys_are_pinned() {
         // A change here orphans every stored segment.
-        assert_eq!(segment_key("vis_1", "file_2", 3), "docs/vis_1/file_2/00003");
-        assert_eq!(
-            segment_keys("o", "d", 2),
-            ["docs/o/d/00000", "docs/o/d/00001"]
-        );
+        let key = |name: &str| blob_key("vis_1", "file_2", name);
+        assert_eq!(key(&blob_name(3)), "docs/vis_1/file_2/00003");
+        assert_eq!(key(&part_blob("part_0a", 3)), "docs/vis_1/file_2/0a-00003");
     }
 
     #[test]
@@ -253,6 +321,13 @@ pub(crate) mod tests {
         ] {
             assert!(!is_document_id(bad), "{bad}");
         }
+        let upload = upload_id(&older);
+        assert_eq!(upload, older.replace("file_", "upload_"));
+        assert_eq!(document_of_upload(&upload), Some(older.clone()));
+        for bad in ["", "upload_", &older, &upload[1..], &format!("{upload}/")] {
+            assert_eq!(document_of_upload(bad), None, "{bad}");
+        }
+        assert_eq!(part_id(&[0xab; 16]), format!("part_{}", "ab".repeat(16)));
     }
 
     #[test]

@@ -2,17 +2,21 @@
 //!
 //! * [`manifest`]: a document, its segments and its keys.
 //! * [`owner`], [`quota`], [`directory`]: the three objects that keep them; [`keys`]: what an owner's repeated uploads get.
-//! * [`multipart`], [`form`], [`content_type`]: an upload, read piece by piece.
+//! * [`multipart`], [`form`], [`part`], [`cutter`], [`content_type`]: an upload, read piece by piece.
+//! * [`sealing`]: the keys under which they lie in R2.
 //! * [`range`], [`wire`]: what goes back to the caller.
 
 pub mod answers;
 pub mod content_type;
+pub mod cutter;
 pub mod directory;
 pub mod form;
 pub mod keys;
 pub mod manifest;
 pub mod multipart;
 pub mod owner;
+pub mod part;
 pub mod quota;
 pub mod range;
+pub mod sealing;
 pub mod wire;

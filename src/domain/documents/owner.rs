@@ -18,12 +18,16 @@ use serde::{Deserialize, Serialize};
 
 use super::answers::{Answer, Answers};
 use super::keys::{Finish, Keys, Standing};
-use super::manifest::{Document, Purpose, segment_keys};
+use super::manifest::{Document, Purpose, blob_key, blob_name};
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
+pub mod uploads;
+
 #[cfg(test)]
 mod tests;
+
+use uploads::{Ask, Told, Uploading};
 
 /// What is known before the first byte of a document has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,9 +75,27 @@ pub enum Command {
         intent: Intent,
         /// What the owner may keep, this one included.
         limits: Limits,
-        /// The digest of its key, which it is to have to itself.
+        /// The digest of its idempotency key, which it is to have to itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
+        /// The owner's key, sealed by the keyring, should they have none yet.
+        owner_key: String,
+    },
+    /// An upload in parts is about to begin.
+    BeginUpload {
+        /// All of it, without parts.
+        upload: Box<Uploading>,
+        /// What the owner may keep, this one included.
+        limits: Limits,
+        /// As for [`Command::Begin`].
+        owner_key: String,
+    },
+    /// About an upload in parts.
+    Upload {
+        /// The id of the document that it is to become.
+        id: String,
+        /// What.
+        ask: Ask,
     },
     /// An upload with a key is still coming.
     Renew {
@@ -117,6 +139,8 @@ pub enum Command {
         /// The document's id.
         id: String,
     },
+    /// Everything goes, what is still coming included, and the owner's key with it.
+    Forget,
     /// What is expired, abandoned or deleted and has blobs left?
     Sweep {
         /// At most so many.
@@ -147,6 +171,11 @@ pub enum Command {
 pub enum Reply {
     /// Done.
     Done,
+    /// The document may be stored.
+    Begun {
+        /// The owner's key, sealed by the keyring: the one that came first counts.
+        owner_key: String,
+    },
     /// There is no room for one more.
     Full {
         /// Which limit.
@@ -170,6 +199,14 @@ pub enum Reply {
     Found {
         /// All of it.
         document: Document,
+        /// The owner's key, sealed by the keyring.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner_key: Option<String>,
+    },
+    /// About an upload in parts.
+    Upload {
+        /// What.
+        told: Told,
     },
     /// A page of a list.
     Page {
@@ -211,15 +248,29 @@ pub struct Purge {
     pub owner: String,
     /// As in [`Document::network`].
     pub network: String,
-    /// How many segments can have been written.
+    /// How many segments can have been written under the names of their places.
     pub segments: usize,
+    /// The document whose blobs they are, where this is the row of a part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
+    /// The names of further blobs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blobs: Vec<String>,
+    /// Not before that, since some may still be written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Millis>,
 }
 
 impl Purge {
     /// The keys of its blobs; some may never have been written.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
-        segment_keys(&self.owner, &self.id, self.segments)
+        let document = self.document.as_ref().unwrap_or(&self.id);
+        let places = (0..self.segments).map(blob_name);
+        let names = places.chain(self.blobs.iter().cloned());
+        names
+            .map(|name| blob_key(&self.owner, document, &name))
+            .collect()
     }
 }
 
@@ -229,6 +280,8 @@ pub struct OwnerDocuments {
     rows: BTreeMap<String, Row>,
     keys: Keys,
     answers: Answers,
+    /// The owner's key, sealed by the keyring: it goes with the last row.
+    owner_key: Option<String>,
     /// Rows that this version cannot read: kept, so that a newer one still can.
     foreign_rows: bool,
 }
@@ -237,6 +290,7 @@ pub struct OwnerDocuments {
 #[serde(tag = "state", rename_all = "snake_case")]
 enum Row {
     Pending(Intent),
+    Open(Box<Uploading>),
     Ready(Document),
     Removed(Purge),
 }
@@ -246,8 +300,17 @@ impl Row {
     const fn due(&self) -> Option<Millis> {
         match self {
             Self::Pending(intent) => Some(intent.abandoned),
+            Self::Open(upload) => Some(upload.intent.abandoned),
             Self::Ready(document) => Some(document.expires),
             Self::Removed(_) => None,
+        }
+    }
+
+    /// When there is something to sweep of it.
+    const fn sweepable(&self) -> Option<Millis> {
+        match self {
+            Self::Removed(purge) => purge.after,
+            other => other.due(),
         }
     }
 
@@ -255,26 +318,38 @@ impl Row {
         self.due().is_some_and(|due| due <= now)
     }
 
-    fn purge(&self) -> Purge {
+    fn purge(&self, now: Millis) -> Purge {
         match self {
             Self::Pending(intent) => Purge {
                 id: intent.id.clone(),
                 owner: intent.owner.clone(),
                 network: intent.network.clone(),
                 segments: intent.segments,
+                document: None,
+                blobs: Vec::new(),
+                after: None,
             },
-            Self::Ready(document) => Purge {
-                id: document.id.clone(),
-                owner: document.owner.clone(),
-                network: document.network.clone(),
-                segments: document.segments.len(),
-            },
+            Self::Open(upload) => uploads::purge_of(now, upload),
+            Self::Ready(document) => {
+                let named = document.segments.iter().filter_map(|s| s.blob.clone());
+                let blobs: Vec<String> = named.collect();
+                Purge {
+                    id: document.id.clone(),
+                    owner: document.owner.clone(),
+                    network: document.network.clone(),
+                    segments: document.segments.len().saturating_sub(blobs.len()),
+                    document: None,
+                    blobs,
+                    after: None,
+                }
+            }
             Self::Removed(purge) => purge.clone(),
         }
     }
 }
 
 const ROW_PREFIX: &str = "doc/";
+const OWNER_KEY_ROW: &str = "owner-key";
 
 impl Machine for OwnerDocuments {
     type Command = Command;
@@ -284,7 +359,9 @@ impl Machine for OwnerDocuments {
         let mut owner = Self::default();
         for (key, value) in rows {
             let id = key.strip_prefix(ROW_PREFIX);
-            if let (Some(id), Ok(row)) = (id, serde_json::from_str(&value)) {
+            if key == OWNER_KEY_ROW {
+                owner.owner_key = Some(value);
+            } else if let (Some(id), Ok(row)) = (id, serde_json::from_str(&value)) {
                 owner.rows.insert(id.to_owned(), row);
             } else if !owner.keys.load(&key, &value) && !owner.answers.load(&key, &value) {
                 owner.foreign_rows = true;
@@ -299,13 +376,25 @@ impl Machine for OwnerDocuments {
                 intent,
                 limits,
                 key,
-            } => self.begin(now, intent, limits, key),
+                owner_key,
+            } => self.begin(now, intent, limits, key, owner_key),
+            Command::BeginUpload {
+                upload,
+                limits,
+                owner_key,
+            } => self.begin_upload(now, upload, limits, owner_key),
+            Command::Upload { id, ask } => {
+                let (told, effects) = self.ask_upload(now, &id, ask);
+                let reply = told.map_or(Reply::NotFound, |told| Reply::Upload { told });
+                (reply, effects)
+            }
             Command::Renew { id, key } => self.renew(now, &id, &key),
             Command::Commit { document, finish } => self.commit(now, document, finish),
-            Command::Abort { id } => self.abort(&id),
-            Command::Delete { id } => {
-                self.remove(&id, |row| matches!(row, Row::Ready(_)) && !row.is_over(now))
-            }
+            Command::Abort { id } => self.abort(now, &id),
+            Command::Delete { id } => self.remove(now, &id, |row| {
+                matches!(row, Row::Ready(_)) && !row.is_over(now)
+            }),
+            Command::Forget => self.forget(now),
             Command::Get { id } => (self.get(now, &id), Effects::default()),
             Command::List {
                 after,
@@ -359,6 +448,7 @@ impl OwnerDocuments {
         intent: Intent,
         limits: Limits,
         key: Option<String>,
+        owner_key: String,
     ) -> (Reply, Effects) {
         let standing = key.as_deref().map_or(Standing::Free, |key| {
             self.keys.standing(now, key, &intent.id)
@@ -372,34 +462,80 @@ impl OwnerDocuments {
         }
         match self.rows.get(&intent.id) {
             Some(Row::Pending(known)) if *known == intent => {
-                return (Reply::Done, Effects::default());
+                let owner_key = self.owner_key.clone().unwrap_or_default();
+                return (Reply::Begun { owner_key }, Effects::default());
             }
             Some(_) => return (Reply::NotFound, Effects::default()),
             None => {}
         }
-        let (mut count, mut bytes) = (1u32, intent.reserved);
+        if let Some(shortage) = self.shortage(now, intent.reserved, limits) {
+            return (Reply::Full { shortage }, Effects::default());
+        }
+        let claimed = key.and_then(|key| {
+            self.keys
+                .claim(now, key, intent.id.clone(), intent.abandoned)
+        });
+        let (owner_key, made) = self.owner_key(owner_key);
+        let effects = self.put(intent.id.clone(), Row::Pending(intent));
+        (Reply::Begun { owner_key }, effects.and(claimed).and(made))
+    }
+
+    fn begin_upload(
+        &mut self,
+        now: Millis,
+        upload: Box<Uploading>,
+        limits: Limits,
+        owner_key: String,
+    ) -> (Reply, Effects) {
+        match self.rows.get(&upload.intent.id) {
+            Some(Row::Open(known)) if *known == upload => {
+                let owner_key = self.owner_key.clone().unwrap_or_default();
+                return (Reply::Begun { owner_key }, Effects::default());
+            }
+            Some(_) => return (Reply::NotFound, Effects::default()),
+            None => {}
+        }
+        if let Some(shortage) = self.shortage(now, upload.intent.reserved, limits) {
+            return (Reply::Full { shortage }, Effects::default());
+        }
+        let (owner_key, made) = self.owner_key(owner_key);
+        let effects = self.put(upload.intent.id.clone(), Row::Open(upload));
+        (Reply::Begun { owner_key }, effects.and(made))
+    }
+
+    /// What there is no room for, should one more come with so many bytes.
+    fn shortage(&self, now: Millis, bytes: u64, limits: Limits) -> Option<Shortage> {
+        let (mut count, mut bytes) = (1u32, bytes);
         for row in self.rows.values().filter(|row| !row.is_over(now)) {
             let size = match row {
                 Row::Pending(intent) => intent.reserved,
+                Row::Open(upload) => upload.intent.reserved,
                 Row::Ready(document) => document.bytes,
                 Row::Removed(_) => continue,
             };
             count = count.saturating_add(1);
             bytes = bytes.saturating_add(size);
         }
-        let shortage = if count > limits.count {
-            Shortage::Count
+        if count > limits.count {
+            Some(Shortage::Count)
         } else if bytes > limits.bytes {
-            Shortage::Bytes
+            Some(Shortage::Bytes)
         } else {
-            let claimed = key.and_then(|key| {
-                self.keys
-                    .claim(now, key, intent.id.clone(), intent.abandoned)
-            });
-            let effects = self.put(intent.id.clone(), Row::Pending(intent));
-            return (Reply::Done, effects.and(claimed));
+            None
+        }
+    }
+
+    /// The owner's key: the one that they have, or this one from now on.
+    fn owner_key(&mut self, first: String) -> (String, Option<Write>) {
+        if let Some(known) = &self.owner_key {
+            return (known.clone(), None);
+        }
+        let write = Write {
+            key: OWNER_KEY_ROW.to_owned(),
+            value: Some(first.clone()),
         };
-        (Reply::Full { shortage }, Effects::default())
+        self.owner_key = Some(first.clone());
+        (first, Some(write))
     }
 
     /// Whoever lost its key learns it here, and may stop.
@@ -436,12 +572,12 @@ impl OwnerDocuments {
         }
     }
 
-    fn abort(&mut self, id: &str) -> (Reply, Effects) {
+    fn abort(&mut self, now: Millis, id: &str) -> (Reply, Effects) {
         if let Some(Standing::Finished { fingerprint, body }) = self.keys.finished(id) {
             return (Reply::Repeated { fingerprint, body }, Effects::default());
         }
         let freed = self.keys.free(id);
-        let (reply, effects) = self.remove(id, |_| true);
+        let (reply, effects) = self.remove(now, id, |_| true);
         (reply, effects.and(freed))
     }
 
@@ -449,6 +585,7 @@ impl OwnerDocuments {
         match self.rows.get(id) {
             Some(row @ Row::Ready(document)) if !row.is_over(now) => Reply::Found {
                 document: document.clone(),
+                owner_key: self.owner_key.clone(),
             },
             _ => Reply::NotFound,
         }
@@ -493,11 +630,11 @@ impl OwnerDocuments {
     }
 
     /// Removes a row; removing it again gives the same answer as long as its blobs are there.
-    fn remove(&mut self, id: &str, may: impl Fn(&Row) -> bool) -> (Reply, Effects) {
+    fn remove(&mut self, now: Millis, id: &str, may: impl Fn(&Row) -> bool) -> (Reply, Effects) {
         let Some(row) = self.rows.get(id).filter(|row| may(row)) else {
             return (Reply::NotFound, Effects::default());
         };
-        let purge = row.purge();
+        let purge = row.purge(now);
         let effects = self.put(id.to_owned(), Row::Removed(purge.clone()));
         let reply = Reply::Purge {
             purges: vec![purge],
@@ -506,10 +643,35 @@ impl OwnerDocuments {
         (reply, effects)
     }
 
+    fn forget(&mut self, now: Millis) -> (Reply, Effects) {
+        let mut effects = Effects::default();
+        let ids: Vec<String> = self.rows.keys().cloned().collect();
+        for id in ids {
+            let Some(row) = self.rows.get(&id) else {
+                continue;
+            };
+            let mut purge = row.purge(now);
+            if let Row::Pending(intent) = row {
+                // Its writer learns it at the commit at the latest.
+                purge.after = Some(intent.abandoned);
+            }
+            effects = effects.then(self.put(id, Row::Removed(purge)));
+        }
+        let key = self.owner_key.take().map(|_| Write {
+            key: OWNER_KEY_ROW.to_owned(),
+            value: None,
+        });
+        let (reply, swept) = self.sweep(now, u32::MAX);
+        (reply, effects.and(key).then(swept))
+    }
+
     fn sweep(&mut self, now: Millis, limit: u32) -> (Reply, Effects) {
         let writes = self.remove_what_is_over(now);
         let mut removed = self.rows.values().filter_map(|row| match row {
-            Row::Removed(purge) => Some(purge),
+            Row::Removed(purge) => purge
+                .after
+                .is_none_or(|after| after <= now)
+                .then_some(purge),
             _ => None,
         });
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -546,7 +708,7 @@ impl OwnerDocuments {
         forgotten.extend(self.answers.expire(now));
         let over = self.rows.iter_mut().filter(|(_, row)| row.is_over(now));
         let removed = over.filter_map(|(id, row)| {
-            *row = Row::Removed(row.purge());
+            *row = Row::Removed(row.purge(now));
             row_write(id, row)
         });
         removed.chain(forgotten).collect()
@@ -554,7 +716,7 @@ impl OwnerDocuments {
 
     /// When there will be something to sweep. A key needs no visit: it has neither blobs nor quota.
     fn next_due(&self) -> Option<Millis> {
-        self.rows.values().filter_map(Row::due).min()
+        self.rows.values().filter_map(Row::sweepable).min()
     }
 
     fn next_alarm(&self) -> Option<Millis> {
@@ -565,12 +727,15 @@ impl OwnerDocuments {
             .min()
     }
 
-    /// Without rows nothing is worth keeping, not even an alarm.
-    fn effects(&self, writes: Vec<Write>) -> Effects {
+    /// Without rows nothing is worth keeping, neither an alarm nor the owner's key.
+    fn effects(&mut self, writes: Vec<Write>) -> Effects {
         let nothing_left = self.rows.is_empty()
             && self.keys.is_empty()
             && self.answers.is_empty()
             && !self.foreign_rows;
+        if nothing_left {
+            self.owner_key = None;
+        }
         Effects {
             writes: if nothing_left { Vec::new() } else { writes },
             delete_all: nothing_left,

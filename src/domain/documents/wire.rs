@@ -3,6 +3,8 @@
 use serde::Serialize;
 
 use super::manifest::{Document, Purpose};
+use super::owner::uploads::Part;
+use crate::base::time::Millis;
 
 /// OpenAI's `file`. Times are in whole seconds.
 #[derive(Serialize)]
@@ -76,6 +78,125 @@ pub fn file(document: &Document, shape: Shape) -> String {
         Shape::OpenAi => json(&OpenAiFile::from(document)),
         Shape::Anthropic => json(&AnthropicFile::from(document)),
     }
+}
+
+/// How far an upload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadState<'a> {
+    /// Parts may come.
+    Pending,
+    /// It has become this document.
+    Completed(&'a Document),
+    /// It was given up.
+    Cancelled,
+}
+
+/// What is told of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadHead<'a> {
+    /// `upload_<32 hex digits>`
+    pub id: &'a str,
+    /// The bytes that it must come to.
+    pub bytes: u64,
+    /// When it was created.
+    pub created: Millis,
+    /// When its time is over, or that of its document.
+    pub expires: Millis,
+    /// As in [`Document::filename`].
+    pub filename: &'a str,
+    /// As in [`Document::purpose`].
+    pub purpose: Purpose,
+}
+
+/// OpenAI's `upload`.
+#[must_use]
+pub fn upload(head: UploadHead<'_>, state: UploadState<'_>) -> String {
+    #[derive(Serialize)]
+    struct Upload<'a> {
+        id: &'a str,
+        object: &'static str,
+        bytes: u64,
+        created_at: u64,
+        expires_at: u64,
+        filename: &'a str,
+        purpose: Purpose,
+        status: &'static str,
+        file: Option<OpenAiFile<'a>>,
+    }
+    let (status, file) = match state {
+        UploadState::Pending => ("pending", None),
+        UploadState::Completed(document) => ("completed", Some(OpenAiFile::from(document))),
+        UploadState::Cancelled => ("cancelled", None),
+    };
+    json(&Upload {
+        id: head.id,
+        object: "upload",
+        bytes: head.bytes,
+        created_at: head.created.secs(),
+        expires_at: head.expires.secs(),
+        filename: head.filename,
+        purpose: head.purpose,
+        status,
+        file,
+    })
+}
+
+/// OpenAI's `upload.part`, with what it takes to go on after an interruption.
+#[derive(Serialize)]
+struct OpenAiPart<'a> {
+    id: &'a str,
+    object: &'static str,
+    created_at: u64,
+    upload_id: &'a str,
+    bytes: u64,
+    sha256: &'a str,
+    part_number: Option<u32>,
+}
+
+impl<'a> OpenAiPart<'a> {
+    /// `None` while it is written.
+    fn of(upload_id: &'a str, part: &'a Part) -> Option<Self> {
+        let stored = part.stored()?;
+        Some(Self {
+            id: &part.id,
+            object: "upload.part",
+            created_at: part.created.secs(),
+            upload_id,
+            bytes: stored.bytes,
+            sha256: &stored.sha256,
+            part_number: part.number,
+        })
+    }
+}
+
+/// A part of an upload.
+#[must_use]
+pub fn part(upload_id: &str, part: &Part) -> String {
+    OpenAiPart::of(upload_id, part).map_or_else(String::new, |part| json(&part))
+}
+
+/// The parts of an upload that are stored, in order of arrival.
+#[must_use]
+pub fn parts(upload_id: &str, parts: &[Part]) -> String {
+    #[derive(Serialize)]
+    struct Page<'a> {
+        object: &'static str,
+        data: Vec<OpenAiPart<'a>>,
+        first_id: Option<&'a str>,
+        last_id: Option<&'a str>,
+        has_more: bool,
+    }
+    let stored = parts
+        .iter()
+        .filter_map(|part| OpenAiPart::of(upload_id, part));
+    let data: Vec<OpenAiPart<'_>> = stored.collect();
+    json(&Page {
+        object: "list",
+        first_id: data.first().map(|part| part.id),
+        last_id: data.last().map(|part| part.id),
+        data,
+        has_more: false,
+    })
 }
 
 /// A page of a list.

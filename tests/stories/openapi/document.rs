@@ -80,6 +80,12 @@ plain! {
     GET    "/v1/files/{id}" getFile Like::OpenAi("files/retrieve"), None, "A document's data";
     DELETE "/v1/files/{id}" deleteFile Like::OpenAi("files/delete"), None, "Delete a document";
     GET    "/v1/files/{id}/content" getFileContent Like::OpenAi("files/retrieve-contents"), None, "A document's bytes, whole or in a range";
+    POST   "/v1/uploads" createUpload Like::OpenAi("uploads/create"), JSON, "Begin a document that comes in parts";
+    GET    "/v1/uploads/{id}" getUpload Like::Own("documents"), None, "How far an upload is";
+    POST   "/v1/uploads/{id}/parts" addUploadPart Like::OpenAi("uploads/add-part"), FORM, "Send a part";
+    GET    "/v1/uploads/{id}/parts" listUploadParts Like::Own("documents"), None, "The parts that are stored";
+    POST   "/v1/uploads/{id}/complete" completeUpload Like::OpenAi("uploads/complete"), JSON, "Make a document of the parts";
+    POST   "/v1/uploads/{id}/cancel" cancelUpload Like::OpenAi("uploads/cancel"), None, "Give an upload up";
     GET    "/api/session" getSessionTerms Like::Own("security"), None, "What a session takes here, with a new puzzle where one is to be solved";
     POST   "/api/session" createSession Like::Own("security"), JSON, "Make or renew a visitor's session";
     DELETE "/api/session" endSession Like::Own("security"), None, "End the caller's session everywhere";

@@ -196,6 +196,12 @@ fn number(route: &Route) -> Option<usize> {
         Route::MeUsage => 36,
         Route::MeExport => 37,
         Route::MeErase => 38,
+        Route::UploadCreate => 39,
+        Route::UploadGet(_) => 40,
+        Route::UploadPart(_) => 41,
+        Route::UploadParts(_) => 42,
+        Route::UploadComplete(_) => 43,
+        Route::UploadCancel(_) => 44,
         Route::Admin(_) | Route::AdminPage(_) | Route::Preflight => return None,
     })
 }
@@ -210,7 +216,7 @@ fn every_other_route_is_there() {
         assert_eq!(route.label(), plain.path);
         assert!(found.insert(number(&route).unwrap()), "{path} stands twice");
     }
-    assert_eq!(found, (0..39).collect());
+    assert_eq!(found, (0..45).collect());
 }
 
 #[test]

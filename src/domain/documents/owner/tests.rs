@@ -29,6 +29,14 @@ fn begin(id: &str, reserved: u64, limits: Limits) -> Command {
         intent: intent(id, reserved),
         limits,
         key: None,
+        owner_key: ["key made for ", id].concat(),
+    }
+}
+
+/// The document may be stored; the owner's key was made for that one.
+fn begun(first: &str) -> Reply {
+    Reply::Begun {
+        owner_key: ["key made for ", first].concat(),
     }
 }
 
@@ -62,6 +70,9 @@ fn purge(id: &str, segments: usize) -> Purge {
         owner: "vis_1".into(),
         network: "n1".into(),
         segments,
+        document: None,
+        blobs: Vec::new(),
+        after: None,
     }
 }
 
@@ -100,7 +111,7 @@ fn listed(owner: &mut OwnerDocuments, now: u64, command: Command) -> (Vec<String
 fn a_document_is_there_from_its_commit_on_and_not_before() {
     let mut owner = OwnerDocuments::default();
     let (reply, effects) = owner.apply(Millis(0), begin("a", 5, AMPLE));
-    assert_eq!((reply, effects.alarm), (Reply::Done, Some(Millis(100))));
+    assert_eq!((reply, effects.alarm), (begun("a"), Some(Millis(100))));
     assert_eq!(owner.apply(Millis(1), get("a")).0, Reply::NotFound);
     assert_eq!(owner.apply(Millis(1), delete("a")).0, Reply::NotFound);
     assert_eq!(
@@ -112,7 +123,10 @@ fn a_document_is_there_from_its_commit_on_and_not_before() {
     assert_eq!((reply, effects.alarm), (Reply::Done, Some(Millis(9000))));
     assert_eq!(
         owner.apply(Millis(3), get("a")).0,
-        Reply::Found { document: complete }
+        Reply::Found {
+            document: complete,
+            owner_key: Some("key made for a".into())
+        }
     );
 }
 
@@ -130,14 +144,14 @@ fn limits_count_what_is_pending_and_what_is_ready() {
             shortage: Shortage::Bytes
         }
     );
-    assert_eq!(ask(begin("b", 15, limits)), Reply::Done);
+    assert_eq!(ask(begin("b", 15, limits)), begun("a"));
     assert_eq!(
         ask(begin("c", 1, limits)),
         Reply::Full {
             shortage: Shortage::Bytes
         }
     );
-    assert_eq!(ask(begin("c", 0, limits)), Reply::Done);
+    assert_eq!(ask(begin("c", 0, limits)), begun("a"));
     assert_eq!(
         ask(begin("d", 0, limits)),
         Reply::Full {
@@ -145,7 +159,7 @@ fn limits_count_what_is_pending_and_what_is_ready() {
         }
     );
     assert!(matches!(ask(delete("a")), Reply::Purge { .. }));
-    assert_eq!(ask(begin("d", 5, limits)), Reply::Done);
+    assert_eq!(ask(begin("d", 5, limits)), begun("a"));
 }
 
 #[test]
@@ -155,7 +169,7 @@ fn repeated_commands_change_nothing_more() {
     owner.apply(Millis(0), begin("a", 5, limits));
     assert_eq!(
         owner.apply(Millis(1), begin("a", 5, limits)),
-        (Reply::Done, Effects::default())
+        (begun("a"), Effects::default())
     );
     let complete = document("a", &[4, 1]);
     owner.apply(Millis(1), commit(&complete));
@@ -398,6 +412,7 @@ proptest! {
         let mut rows = BTreeMap::new();
         let mut owner = OwnerDocuments::default();
         let mut now = Millis(0);
+        let mut first = None;
         for (command, passed) in steps {
             now = now.plus(Millis(passed));
             let mut reloaded = OwnerDocuments::load(now, rows.clone().into_iter().collect());
@@ -405,9 +420,20 @@ proptest! {
             assert_eq!(reloaded.apply(now, command).0, reply);
             assert!(!effects.delete_all || owner.rows.is_empty());
             effects.keep_in(&mut rows, &mut None);
+            assert_eq!(rows.remove("owner-key"), owner.owner_key);
             assert_eq!(rows.len(), owner.rows.len());
+            // The first key is kept until nothing is left that it could open.
+            if rows.is_empty() {
+                first = None;
+            }
+            if let Reply::Begun { owner_key } = reply {
+                assert_eq!(first.get_or_insert_with(|| owner_key.clone()), &owner_key);
+            }
+            assert_eq!(owner.owner_key, first);
+            rows.extend(first.clone().map(|key| ("owner-key".into(), key)));
             let sizes: Vec<u64> = owner.rows.values().filter(|row| !row.is_over(now)).filter_map(|row| match row {
                 Row::Pending(intent) => Some(intent.reserved),
+                Row::Open(upload) => Some(upload.intent.reserved),
                 Row::Ready(document) => Some(document.bytes),
                 Row::Removed(_) => None,
             }).collect();

@@ -45,6 +45,8 @@ pub struct Documents {
     pub max_site_bytes: u64,
     /// How long an anonymous visitor's document is kept, in seconds.
     pub ttl_seconds: u64,
+    /// How long an upload in parts may take, in seconds.
+    pub upload_ttl_seconds: u64,
     /// Accepted content types; `text/*` accepts a whole family.
     pub types: Vec<String>,
 }
@@ -58,6 +60,7 @@ impl Default for Documents {
             max_network_bytes: 524_288_000, // 500 MiB
             max_site_bytes: 10_737_418_240, // 10 GiB
             ttl_seconds: 604_800,           // 7 d × 86,400 s
+            upload_ttl_seconds: 86_400,     // 24 h × 3,600 s
             types: [
                 "text/*",
                 "application/json",
@@ -138,6 +141,9 @@ impl Documents {
             "documents.ttl_seconds",
             "must lie between 60 and 31536000",
         );
+        // A quarter of an hour × 60 s, of which the last five minutes take no part any more; a week × 86,400 s.
+        let upload_ttl = "documents.upload_ttl_seconds";
+        faults.within(upload_ttl, self.upload_ttl_seconds, 900, 604_800);
         faults.unless(
             (1..=10_000).contains(&self.max_count),
             "documents.max_count",
