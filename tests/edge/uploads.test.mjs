@@ -301,12 +301,13 @@ test("a key outlives a restart, and one whose upload was lost is free again by i
 
 test("what is deleted is gone from the store", async () => {
   const who = visitor(house);
+  const before = blobs(house).length;
   const canary = `canary-${Date.now()}`;
   const { id } = (await who.upload(canary)).json();
-  const holds = () => blobs(house).some((file) => fileHolds(file, canary));
-  assert.ok(holds());
+  assert.equal(blobs(house).length, before + 1);
   await who.ask(`/v1/files/${id}`, { method: "DELETE" });
-  await until(() => !holds(), "the blob to go");
+  await until(() => blobs(house).length === before, "the blob to go");
+  assert.ok(!blobs(house).some((file) => fileHolds(file, canary)));
   assertRefused(await who.ask(`/v1/files/${id}`, { method: "DELETE" }), "openai", 404, "document_not_found");
 });
 
