@@ -61,7 +61,7 @@ test("size and expiry carry units and a zone", async () => {
 
 test("a running upload shows its progress and can be cancelled", async () => {
   await page.goto("/documents");
-  await page.setInputFiles("#file", file("large.bin", 30_000_000));
+  await page.setInputFiles("#file", file("large.bin", 8_000_000));
   await page.waitForFunction(() => document.querySelector("progress")?.value > 0);
   await page.click(".transfers button");
   await status("large.bin was not sent: you cancelled it.");

@@ -53,4 +53,12 @@ try:
 except anthropic.AuthenticationError as error:
     assert error.body["error"]["type"] == "authentication_error"
 
+# Its helper cuts a file into parts and sends them; the client keeps the cookie of the visitor that it became.
+content = "".join(f"line {n} of a long file\n" for n in range(700_000)).encode()
+upload = client.uploads.upload_file_chunked(
+    file=content, filename="long.txt", bytes=len(content), mime_type="text/plain", purpose="user_data", part_size=6_000_000
+)
+assert upload.status == "completed" and upload.file.bytes == len(content), upload
+assert client.files.content(upload.file.id).content == content
+
 print("python SDKs: ok")

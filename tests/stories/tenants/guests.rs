@@ -19,6 +19,8 @@ use crate::support::operator::owner_of;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Document,
+    /// A document that comes in parts and is not complete.
+    Upload,
     /// An answer that is kept, in the dialect of its endpoint.
     Answer(Protocol),
     /// The same as a stream that can be read again.
@@ -44,7 +46,7 @@ fn ask(method: &'static str, path: &'static str, left: Left) -> Ask {
 }
 
 fn asks() -> Vec<Ask> {
-    use Left::{Answer, Document, SiteKey, Stream};
+    use Left::{Answer, Document, SiteKey, Stream, Upload};
     use Protocol::{Chat, Messages, Responses};
     let mut all = vec![
         ask("GET", "/v1/files?after={}", Document),
@@ -52,6 +54,10 @@ fn asks() -> Vec<Ask> {
         ask("HEAD", "/v1/files/{}", Document),
         ask("GET", "/v1/files/{}/content", Document),
         ask("DELETE", "/v1/files/{}", Document),
+        ask("GET", "/v1/uploads/{}", Upload),
+        ask("GET", "/v1/uploads/{}/parts", Upload),
+        ask("POST", "/v1/uploads/{}/parts", Upload),
+        ask("POST", "/v1/uploads/{}/cancel", Upload),
         ask("GET", "/v1/responses/{}/input_items", Answer(Responses)),
         ask("GET", "/api/session?site_key={}", SiteKey),
     ];
@@ -82,6 +88,10 @@ fn asks() -> Vec<Ask> {
         ..ask("POST", "/v1/responses", Answer(Responses))
     });
     all.push(Ask {
+        body: json!({"part_ids": []}),
+        ..ask("POST", "/v1/uploads/{}/complete", Upload)
+    });
+    all.push(Ask {
         body: json!({"site_key": "{}"}),
         ..ask("POST", "/api/session", SiteKey)
     });
@@ -102,7 +112,7 @@ const OWN: [(&str, &str); 9] = [
 ];
 
 /// Routes without an id of a tenant's and without anything of whoever asks, and why.
-const OTHERS: [(&str, &str); 14] = [
+const OTHERS: [(&str, &str); 15] = [
     ("Health", "says that the process answers"),
     ("Ready", "the deployment's own"),
     (
@@ -117,6 +127,7 @@ const OTHERS: [(&str, &str); 14] = [
     ("Images", "a question without an id"),
     ("Audio", "a question without an id"),
     ("FilesCreate", "the id is in its answer"),
+    ("UploadCreate", "the id is in its answer"),
     ("Admin", "operators.rs"),
     ("AdminPage", "operators.rs"),
     ("Preflight", "tells methods and headers"),
@@ -192,6 +203,15 @@ fn guest(port: &FakePort, at: usize, who: Who) -> Guest {
 fn leave(port: &FakePort, guest: &Guest, left: Left) -> String {
     match left {
         Left::Document => guest.upload(port),
+        Left::Upload => {
+            let wanted = json!({"filename": "4711.txt", "purpose": "user_data", "bytes": 9, "mime_type": "text/plain"});
+            let begun = guest.ask(port, "POST", "/v1/uploads", &wanted);
+            assert_eq!(begun.status, 200, "{}", begun.text());
+            let id = begun.json()["id"].as_str().unwrap().to_owned();
+            let stored = part(port, guest, &format!("/v1/uploads/{id}/parts"), "4711");
+            assert_eq!(stored.status, 200, "{}", stored.text());
+            id
+        }
         Left::SiteKey => {
             let mut owner = owner_of(port, guest.host);
             make(port, &mut owner, Thing::SiteKey).id
@@ -225,6 +245,19 @@ fn leave(port: &FakePort, guest: &Guest, left: Left) -> String {
     }
 }
 
+/// Sends a part of an upload.
+fn part(port: &FakePort, by: &Guest, path: &str, content: &str) -> Received {
+    let form = format!(
+        "--B\r\nContent-Disposition: form-data; name=\"data\"; filename=\"part\"\r\n\r\n{content}\r\n--B--\r\n"
+    );
+    let head = Head {
+        content_type: Some("multipart/form-data; boundary=B".into()),
+        content_length: Some(form.len() as u64),
+        ..by.head(port, "POST", path)
+    };
+    by.send(port, head, form.as_bytes())
+}
+
 fn nobody(id: &str) -> String {
     let at = id.rfind(['_', '-']).map_or(0, |_| {
         // An id of an answer may hold both signs itself: what is before the first one is its prefix.
@@ -237,6 +270,9 @@ fn nobody(id: &str) -> String {
 impl Ask {
     fn put(&self, port: &FakePort, by: &Guest, id: &str) -> Received {
         let path = self.path.replace("{}", id);
+        if (self.method, self.left) == ("POST", Left::Upload) && path.ends_with("/parts") {
+            return part(port, by, &path, "other");
+        }
         let body = if self.body.is_null() {
             Value::Null
         } else {
@@ -273,9 +309,9 @@ fn an_id_of_another_tenant_is_an_id_of_nobody_for_visitors_and_keys() {
     let mut asked = 0;
     for ask in asks() {
         for by in EVERYBODY {
-            // A site key is nobody's of these, and a document nobody's at all.
+            // A site key is nobody's of these, and a document or an upload nobody's at all.
             if (ask.left == Left::SiteKey && by != Who::Nobody)
-                || (ask.left == Left::Document && by == Who::Nobody)
+                || (matches!(ask.left, Left::Document | Left::Upload) && by == Who::Nobody)
             {
                 continue;
             }
@@ -304,6 +340,9 @@ fn an_id_of_another_tenant_is_an_id_of_nobody_for_visitors_and_keys() {
                     Left::Document => real
                         .holder
                         .get(&real.port, &format!("/v1/files/{}/content", real.id)),
+                    Left::Upload => real
+                        .holder
+                        .get(&real.port, &format!("/v1/uploads/{}", real.id)),
                     Left::Answer(protocol) | Left::Stream(protocol) => {
                         let path = format!("{}/{}", protocol.endpoint(), real.id);
                         real.holder.get(&real.port, &path)
@@ -313,9 +352,10 @@ fn an_id_of_another_tenant_is_an_id_of_nobody_for_visitors_and_keys() {
                 assert_eq!(own.status, 200, "{what}, as its own: {}", own.text());
                 if ask.left != Left::SiteKey {
                     let granted = ask.put(&real.port, &real.holder, &real.id);
-                    let done = "cancel";
-                    let good =
-                        granted.status < 300 || ask.path.ends_with(done) && granted.status != 404;
+                    // What is done cannot be cancelled, what is not there not be completed.
+                    let refusable = ["cancel", "complete"];
+                    let refused = refusable.iter().any(|end| ask.path.ends_with(end));
+                    let good = granted.status < 300 || refused && granted.status != 404;
                     assert!(good, "{what}, as its own: {}", granted.text());
                 }
                 asked += 1;

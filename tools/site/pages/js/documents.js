@@ -1,8 +1,9 @@
 // The documents page: upload with progress, list, download, delete, over the OpenAI files endpoints.
 
-import { Failure, failure, refused, unreachable, view } from "./problems.js";
+import { Failure, refused, unreachable, view } from "./problems.js";
 import { session } from "./session.js";
 import { language, make, say } from "./texts.js";
+import { PART_BYTES, begunWith, giveUp, sendInParts, sendWhole, shareOf, unfinished } from "./uploads.js";
 
 /** Rows fetched at once. */
 const PAGE = 50;
@@ -42,67 +43,119 @@ function keyOf(file) {
   return keys.get(file);
 }
 
-/** Sends one file; XMLHttpRequest alone tells how much of a body has left. */
-function transfer(file, onProgress, signal) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    const body = new FormData();
-    body.append("purpose", "user_data");
-    body.append("file", file, file.name);
-    request.open("POST", "/v1/files");
-    const key = keyOf(file);
-    if (key) request.setRequestHeader("idempotency-key", key);
-    request.responseType = "json";
-    request.upload.addEventListener("progress", (event) => event.lengthComputable && onProgress(event.loaded, event.total));
-    request.addEventListener("load", async () => {
-      if (request.status >= 200 && request.status < 300) resolve(request.response);
-      else reject(await failure(request.response ?? undefined, headersOf(request)));
-    });
-    request.addEventListener("error", () => reject(unreachable()));
-    request.addEventListener("abort", () => reject(signal.reason));
-    signal.addEventListener("abort", () => request.abort());
-    request.send(body);
-  });
-}
-
-function headersOf(request) {
-  const names = ["x-request-id", "retry-after", "retry-after-ms"];
-  return new Headers(names.map((name) => [name, request.getResponseHeader(name)]).filter(([, value]) => value !== null));
-}
-
 // === Uploading ===
 
+const percent = (share) => `${Math.floor(share * 100)} %`;
+
+/** A row of a file that is on its way, with its buttons. */
+function rowOf(name, ...buttons) {
+  const bar = make("progress", { max: "1", value: "0", "aria-label": say("uploading", name) });
+  const share = make("span", { class: "share", text: percent(0) });
+  const row = make("li", {}, make("span", { class: "filename", text: name }), bar, share, ...buttons);
+  transfers.append(row);
+  return {
+    row,
+    onProgress(loaded, total) {
+      bar.value = loaded / total;
+      share.textContent = percent(loaded / total);
+    },
+    end() {
+      if (row.contains(document.activeElement)) input.focus();
+      row.remove();
+    },
+  };
+}
+
+const button = (text, name) => make("button", { type: "button", class: "quiet", text: say(text), "aria-label": `${say(text)}: ${name}` });
+
+async function arrived(file) {
+  announce(say("uploaded", file.name));
+  await list();
+  know();
+}
+
+/** A short file: whole, in one request. */
 async function send(file) {
   const controller = new AbortController();
-  const bar = make("progress", { max: "100", value: "0", "aria-label": say("uploading", file.name) });
-  const share = make("span", { class: "share", text: "0 %" });
-  const cancel = make("button", { type: "button", class: "quiet", text: say("cancel"), "aria-label": `${say("cancel")}: ${file.name}` });
+  const cancel = button("cancel", file.name);
   cancel.addEventListener("click", () => controller.abort());
-  const row = make("li", {}, make("span", { class: "filename", text: file.name }), bar, share, cancel);
-  transfers.append(row);
+  const { onProgress, end } = rowOf(file.name, cancel);
   announce(say("uploading", file.name));
   try {
-    const onProgress = (loaded, total) => {
-      bar.value = (loaded / total) * 100;
-      share.textContent = `${Math.floor(bar.value)} %`;
-    };
-    await transfer(file, onProgress, controller.signal);
-    announce(say("uploaded", file.name));
-    await list();
-    know();
+    await sendWhole(file, { key: keyOf(file), onProgress, signal: controller.signal });
+    await arrived(file);
   } catch (error) {
     if (controller.signal.aborted) announce(say("cancelled", file.name));
     else show(error, () => sendAll([file]), file.name);
   } finally {
-    if (row.contains(document.activeElement)) input.focus();
-    row.remove();
+    end();
+  }
+}
+
+/** A long file: in parts, which can be paused. Resolves when it is stored, given up, paused or refused. */
+function sendLong(file) {
+  let controller;
+  const [toggle, cancel] = [button("pause", file.name), button("cancel", file.name)];
+  const label = (text) => {
+    toggle.textContent = say(text);
+    toggle.setAttribute("aria-label", `${say(text)}: ${file.name}`);
+  };
+  transfers.querySelector(`[data-upload="${begunWith(file)?.id}"]`)?.remove();
+  const { onProgress, end } = rowOf(file.name, toggle, cancel);
+  const run = async () => {
+    controller = new AbortController();
+    label("pause");
+    announce(say("uploading", file.name));
+    try {
+      await sendInParts(file, { onProgress, signal: controller.signal });
+      controller = undefined;
+      await arrived(file);
+      end();
+    } catch (error) {
+      const stopped = controller?.signal.aborted;
+      controller = undefined;
+      label("resume");
+      if (!stopped) show(error, run, file.name);
+    }
+  };
+  toggle.addEventListener("click", () => {
+    if (!controller) return run();
+    controller.abort();
+    announce(say("paused", file.name));
+  });
+  cancel.addEventListener("click", async () => {
+    controller?.abort();
+    const begun = begunWith(file);
+    end();
+    announce(say("cancelled", file.name));
+    if (begun) await giveUp(begun.id);
+  });
+  return run();
+}
+
+/** What was begun before this page was loaded, and how to go on. */
+async function tellUnfinished() {
+  for (const record of unfinished()) {
+    const share = await shareOf(record).catch(() => 0);
+    if (share === undefined) continue;
+    const [again, cancel] = [button("chooseAgain", record.name), button("cancel", record.name)];
+    const { row, onProgress, end } = rowOf(record.name, again, cancel);
+    row.dataset.upload = record.id;
+    row.append(make("p", { class: "hint", text: say("interrupted") }));
+    onProgress(share, 1);
+    again.addEventListener("click", () => input.click());
+    cancel.addEventListener("click", async () => {
+      end();
+      announce(say("cancelled", record.name));
+      await giveUp(record.id);
+    });
   }
 }
 
 /** One after another, so that progress means something and limits are not run into. */
 async function sendAll(files) {
   problems.replaceChildren();
-  for (const file of files) await send(file);
+  for (const file of files) await (file.size > PART_BYTES ? sendLong(file) : send(file));
 }
 
 function show(error, retry, about) {
@@ -280,3 +333,4 @@ eraseDialog.addEventListener("close", () => eraseDialog.returnValue === "erase" 
 
 listing.append(make("p", { class: "empty", text: say("listLoading") }));
 list().then(know);
+tellUnfinished();
