@@ -4,8 +4,8 @@
 //! that and removed after it. Whatever fails on the way leaves rows that the sweep finds, because the owner was
 //! registered in the directory first, and quota entries that end by themselves.
 
-mod keys;
 pub mod parts;
+mod sealing;
 mod sweep;
 mod upload;
 
@@ -28,14 +28,15 @@ use crate::base::ids::ID_BYTES;
 use crate::base::time::Millis;
 use crate::domain::documents::content_type::attachment;
 use crate::domain::documents::directory::{self, DOCUMENT_OWNERS, Directory};
-use crate::domain::documents::manifest::{Document, Purpose, is_document_id};
+use crate::domain::documents::form;
+use crate::domain::documents::manifest::{Document, is_document_id};
 use crate::domain::documents::owner::{self, Order, OwnerDocuments, Purge};
 use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, network_ledger};
 use crate::domain::documents::range::{self, Selection};
 use crate::domain::documents::wire::{self, Shape};
 use crate::domain::identity::{Principal, same_site};
 
-use keys::Held;
+use sealing::Held;
 
 /// Longest page of a list in OpenAI's dialect, and its length when none is given.
 const OPENAI_PAGE: u32 = 10_000;
@@ -332,7 +333,7 @@ async fn open<P: Port>(
     last: u64,
 ) -> Result<P::Stream, Refusal> {
     let id = &held.document.id;
-    let parts = keys::parts(port, held, held.document.pieces(first, last)).await?;
+    let parts = sealing::parts(port, held, held.document.pieces(first, last)).await?;
     let blobs = port
         .blob_stream(parts)
         .await
@@ -377,16 +378,7 @@ fn openai_page(head: &Head) -> Result<Page, Refusal> {
     };
     let purpose = match head.query_value("purpose") {
         None => None,
-        Some(name) => {
-            let purpose = Purpose::from_name(&name);
-            let words = || {
-                format!(
-                    "Use one of {}.",
-                    Purpose::ALL.map(Purpose::as_str).join(", ")
-                )
-            };
-            Some(purpose.ok_or_else(|| invalid("purpose", &words()))?)
-        }
+        Some(name) => Some(form::purpose(&name)?),
     };
     Ok(Page {
         command: owner::Command::List {

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::keys::{Held, new_data_key, new_owner_key, open_data_key, parts as blobs_of};
+use super::sealing::{Held, new_data_key, new_owner_key, open_data_key, parts as blobs_of};
 use super::upload::{hidden, no_room, reserve, settle, setup_required, undo, visitor};
 use super::{ask_owner, invalid, own_site, owner_of, purge, register, unexpected};
 use crate::app::body::json_body;
@@ -15,7 +15,7 @@ use crate::base::digest::{hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::documents::content_type::{SNIFF_BYTES, clean_filename};
-use crate::domain::documents::form::{LIFETIME_SECONDS, accepted, too_large};
+use crate::domain::documents::form::{self, accepted, too_large};
 use crate::domain::documents::manifest::{
     Document, Piece, Purpose, SEGMENT_BYTES, Segment, blob_key, document_id, document_of_upload,
     part_blob, part_id, segments_for, upload_id,
@@ -416,17 +416,10 @@ fn wanted(fields: &Map<String, Value>, policy: &Documents) -> Result<Wanted, Ref
     if bytes > policy.max_bytes {
         return Err(too_large(policy.max_bytes));
     }
-    let purpose = text("purpose")?;
-    let purposes = || {
-        format!(
-            "Use one of {}.",
-            Purpose::ALL.map(Purpose::as_str).join(", ")
-        )
-    };
     Ok(Wanted {
         bytes,
         filename: clean_filename(text("filename")?),
-        purpose: Purpose::from_name(purpose).ok_or_else(|| invalid("purpose", &purposes()))?,
+        purpose: form::purpose(text("purpose")?)?,
         declared: text("mime_type")?.chars().take(MAX_TYPE_CHARS).collect(),
         lifetime: given("expires_after").map(lifetime).transpose()?,
     })
@@ -443,12 +436,7 @@ fn lifetime(after: &Value) -> Result<Millis, Refusal> {
         ));
     }
     let seconds = after.get("seconds").and_then(Value::as_u64);
-    let seconds = seconds.filter(|seconds| LIFETIME_SECONDS.contains(seconds));
-    let (least, most) = (LIFETIME_SECONDS.start(), LIFETIME_SECONDS.end());
-    let rule = format!("Use a number from {least} to {most}.");
-    seconds
-        .map(Millis::from_secs)
-        .ok_or_else(|| invalid("expires_after.seconds", &rule))
+    form::lifetime(seconds, "expires_after.seconds")
 }
 
 /// The ids of the parts in their order, and the checksum.

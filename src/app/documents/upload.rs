@@ -1,6 +1,6 @@
 //! Creating a document.
 
-use super::keys::{DataKey, new_data_key, new_owner_key};
+use super::sealing::{DataKey, new_data_key, new_owner_key};
 use super::{ask_owner, own_site, owner_of_key, purge, register, shape, unexpected};
 use crate::app::gate::{Caller, trusting};
 use crate::app::keyring::keyring;

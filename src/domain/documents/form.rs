@@ -15,7 +15,7 @@ pub const FORM_OVERHEAD_BYTES: u64 = 65_536;
 const MAX_FIELD_BYTES: usize = 1024;
 
 /// Shortest and longest lifetime that may be asked for, in seconds: one hour and 30 days (OpenAI's bounds).
-pub const LIFETIME_SECONDS: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
+const LIFETIME_SECONDS: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
 
 /// What a form may be.
 #[derive(Clone, Debug)]
@@ -276,25 +276,12 @@ impl Reader {
             .map_err(|_| Refusal::new(Code::InvalidEncoding).param(name.name()))?;
         match name {
             Field::Purpose => {
-                let words = || Purpose::ALL.map(Purpose::as_str).join(", ");
-                let purpose = Purpose::from_name(text);
-                self.purpose = Some(
-                    purpose
-                        .ok_or_else(|| invalid("purpose", format!("Use one of {}.", words())))?,
-                );
+                self.purpose = Some(purpose(text)?);
             }
             Field::Anchor if text == "created_at" => self.anchor = true,
             Field::Anchor => return Err(invalid(name.name(), "Only created_at is an anchor.")),
             Field::Seconds => {
-                let seconds = text
-                    .parse()
-                    .ok()
-                    .filter(|seconds| LIFETIME_SECONDS.contains(seconds));
-                let (least, most) = (LIFETIME_SECONDS.start(), LIFETIME_SECONDS.end());
-                let seconds = seconds.ok_or_else(|| {
-                    invalid(name.name(), format!("Use a number from {least} to {most}."))
-                })?;
-                self.lifetime = Some(Millis::from_secs(seconds));
+                self.lifetime = Some(lifetime(text.parse().ok(), name.name())?);
             }
         }
         Ok(())
@@ -325,7 +312,28 @@ impl Reader {
     }
 }
 
-fn invalid(param: &str, detail: impl Into<String>) -> Refusal {
+/// The purpose of that name.
+///
+/// # Errors
+/// `invalid_parameter`, with the words there are.
+pub fn purpose(name: &str) -> Result<Purpose, Refusal> {
+    let words = || Purpose::ALL.map(Purpose::as_str).join(", ");
+    let purpose = Purpose::from_name(name);
+    purpose.ok_or_else(|| invalid("purpose", format!("Use one of {}.", words())))
+}
+
+/// How long a document is to be kept at most; `param` is what the caller named it.
+///
+/// # Errors
+/// `invalid_parameter`, with the bounds.
+pub fn lifetime(seconds: Option<u64>, param: &str) -> Result<Millis, Refusal> {
+    let (least, most) = (LIFETIME_SECONDS.start(), LIFETIME_SECONDS.end());
+    let seconds = seconds.filter(|seconds| LIFETIME_SECONDS.contains(seconds));
+    let seconds = seconds.map(Millis::from_secs);
+    seconds.ok_or_else(|| invalid(param, format!("Use a number from {least} to {most}.")))
+}
+
+pub(super) fn invalid(param: &str, detail: impl Into<String>) -> Refusal {
     Refusal::new(Code::InvalidParameter)
         .param(param)
         .detail(detail)

@@ -1,7 +1,7 @@
 //! The form of one part of an upload: its content in the field `data`, and perhaps its number.
 
 use super::cutter::{Cut, Cutter};
-use super::form::{FORM_OVERHEAD_BYTES, malformed};
+use super::form::{FORM_OVERHEAD_BYTES, invalid, malformed};
 use super::multipart::{Event, Parser, boundary};
 use crate::base::errors::{Code, Refusal};
 
@@ -165,7 +165,7 @@ fn number(digits: &[u8]) -> Result<u32, Refusal> {
 fn not_a_number() -> Refusal {
     invalid(
         "part_number",
-        &format!("Use a number from 1 to {MAX_NUMBER}."),
+        format!("Use a number from 1 to {MAX_NUMBER}."),
     )
 }
 
@@ -173,12 +173,6 @@ fn too_long(max_bytes: u64) -> Refusal {
     Refusal::new(Code::PayloadTooLarge)
         .param("data")
         .detail(format!("A part of this upload may have {max_bytes} bytes."))
-}
-
-fn invalid(param: &str, detail: &str) -> Refusal {
-    Refusal::new(Code::InvalidParameter)
-        .param(param)
-        .detail(detail)
 }
 
 #[cfg(test)]

@@ -365,6 +365,49 @@ fn room_is_taken_when_an_upload_begins_and_comes_back_with_its_end() {
     assert_nothing_left(&port, "after its time");
 }
 
+#[test]
+fn a_part_that_is_cut_or_refused_leaves_nothing_and_the_others_stay() {
+    let port = FakePort::new();
+    let caller = visitor("vis_1");
+    let id = begun(&port, &caller);
+    added(&port, &caller, &id, pieces()[0]);
+    let before = (port.blobs.borrow().clone(), port.rows(Class::Owner));
+    let form = part_form(pieces()[1], None);
+    for length in 0..form.len() - 2 {
+        let mut body = FakeBody::cut(&form[..length], 7);
+        let head = upload_head(&form);
+        let told = parts::add_in_segments(&port, &caller, &head, &mut body, &id, SEGMENT);
+        assert_eq!(
+            block_on(told).err().unwrap().code,
+            Code::IncompleteBody,
+            "{length}"
+        );
+        let after = (port.blobs.borrow().clone(), port.rows(Class::Owner));
+        assert!(before == after, "after {length} bytes");
+    }
+    let refusal = block_on(add(&port, &caller, &id, CONTENT, None)).unwrap_err();
+    assert_eq!(refusal.code, Code::PayloadTooLarge);
+    let after = (port.blobs.borrow().clone(), port.rows(Class::Owner));
+    assert!(before == after, "after one that was too long");
+}
+
+#[test]
+fn an_erasure_ends_what_is_still_coming() {
+    let port = FakePort::new();
+    let caller = visitor("vis_1");
+    let id = begun(&port, &caller);
+    added(&port, &caller, &id, pieces()[0]);
+    block_on(gatehouse::app::documents::forget(&port, "vis_1")).unwrap();
+    assert_eq!(
+        shown(&port, &caller, &id).unwrap_err().code,
+        Code::UploadNotFound
+    );
+    let late = block_on(add(&port, &caller, &id, pieces()[1], None)).unwrap_err();
+    assert_eq!(late.code, Code::UploadNotFound);
+    sweep_all(&port);
+    assert_nothing_left(&port, "after the erasure");
+}
+
 /// All of an upload: begun, three parts, completed.
 async fn whole(port: &FakePort, caller: &Caller) -> Result<String, Refusal> {
     let told = begin(port, caller, CONTENT.len()).await?.json();
