@@ -9,6 +9,7 @@ pub mod ids;
 pub mod json;
 pub mod machine;
 pub mod outbox;
+pub mod rows;
 pub mod secret;
 pub mod sse;
 pub mod time;
