@@ -10,6 +10,7 @@ use super::known::Known;
 use crate::base::cobblestone::MessageKey;
 use crate::base::errors::{Code, Refusal};
 use crate::base::machine::Machine;
+use crate::base::rows::RowMachine;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::domain::answer::Index;
@@ -49,6 +50,21 @@ impl Class {
     #[must_use]
     pub const fn is_shared(self) -> bool {
         matches!(self, Self::Target)
+    }
+
+    /// The machine of many rows that such an object keeps; `None` for one that has them all in memory. Its name stands
+    /// in front of each command, since several machines share a class.
+    #[must_use]
+    pub const fn rows(self) -> Option<&'static str> {
+        match self {
+            Self::Limiter
+            | Self::Ledger
+            | Self::Owner
+            | Self::Directory
+            | Self::Target
+            | Self::Keyring
+            | Self::AuditLog => None,
+        }
     }
 
     /// The binding.
@@ -373,6 +389,20 @@ pub async fn call<M: Machine>(
 ) -> Result<M::Reply, PortFault> {
     let command = to_json(command)?;
     let reply = port.object(class, name, command).await?;
+    from_json(&reply)
+}
+
+/// The same for a machine of many rows.
+///
+/// # Errors
+/// As [`call`].
+pub async fn call_rows<M: RowMachine>(
+    port: &impl Port,
+    class: Class,
+    name: &str,
+    command: &M::Command,
+) -> Result<M::Reply, PortFault> {
+    let reply = port.object(class, name, to_json(command)?).await?;
     from_json(&reply)
 }
 

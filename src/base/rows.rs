@@ -184,7 +184,13 @@ mod tests {
             ..behind
         };
         assert_eq!(keys(back), ["a/1"]);
-        assert_eq!(keys(Scan { after: None, ..back }), ["a/3", "a/2", "a/1"]);
+        assert_eq!(
+            keys(Scan {
+                after: None,
+                ..back
+            }),
+            ["a/3", "a/2", "a/1"]
+        );
     }
 
     #[test]

@@ -112,6 +112,73 @@ export function persist(storage, flat) {
   made.add(storage);
 }
 
+// === rows of a machine that reads and writes as it goes ===
+
+/** Storages and the tables that are there. */
+const tables = new WeakMap();
+
+function hasTable(storage, table) {
+  let known = tables.get(storage);
+  if (known?.has(table)) return true;
+  const found = storage.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", table).toArray();
+  if (found.length === 0) return false;
+  if (known === undefined) tables.set(storage, (known = new Set()));
+  known.add(table);
+  return true;
+}
+
+/** Is there anything of that machine? */
+export { hasTable as rowsExist };
+
+/** Runs `step` in one transaction: whatever it throws undoes what it wrote, a table that it made included. */
+export function inTransaction(storage, step) {
+  try {
+    storage.transactionSync(step);
+  } catch (error) {
+    tables.delete(storage);
+    throw error;
+  }
+}
+
+export function rowsGet(storage, table, key) {
+  if (!hasTable(storage, table)) return undefined;
+  const [row] = storage.sql.exec(`SELECT value FROM ${table} WHERE key = ?`, key).toArray();
+  return row && new Uint8Array(row.value);
+}
+
+/** Keys from `from` up to and without `to`, as key, value, key, value, … */
+export function rowsScan(storage, table, from, to, descending, limit) {
+  if (!hasTable(storage, table)) return [];
+  const order = descending ? "DESC" : "ASC";
+  const flat = [];
+  for (const row of storage.sql.exec(
+    `SELECT key, value FROM ${table} WHERE key >= ? AND key < ? ORDER BY key ${order} LIMIT ?`,
+    from,
+    to,
+    limit,
+  ))
+    flat.push(row.key, new Uint8Array(row.value));
+  return flat;
+}
+
+export function rowsPut(storage, table, key, value) {
+  if (!hasTable(storage, table))
+    storage.sql.exec(`CREATE TABLE ${table} (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID`);
+  storage.sql.exec(
+    `INSERT INTO ${table} (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+    key,
+    value,
+  );
+}
+
+export function rowsRemove(storage, table, key) {
+  if (hasTable(storage, table)) storage.sql.exec(`DELETE FROM ${table} WHERE key = ?`, key);
+}
+
+export function rowsRemoveBetween(storage, table, from, to) {
+  if (hasTable(storage, table)) storage.sql.exec(`DELETE FROM ${table} WHERE key >= ? AND key < ?`, from, to);
+}
+
 /** Sets the alarm. The object's output gate waits for it as for any write. */
 export function setAlarm(storage, at) {
   storage.setAlarm(at).catch((error) => console.error("alarm", String(error)));
@@ -119,10 +186,11 @@ export function setAlarm(storage, at) {
 
 /** Removes everything, the alarm included. */
 export async function deleteEverything(storage) {
-  made.delete(storage);
+  const forget = () => [made, tables].forEach((known) => known.delete(storage));
+  forget();
   await storage.deleteAlarm();
   await storage.deleteAll();
-  made.delete(storage);
+  forget();
 }
 
 // === signatures ===

@@ -31,6 +31,44 @@ extern "C" {
     pub fn load_rows(storage: &JsValue) -> Result<Array, JsValue>;
     #[wasm_bindgen(catch)]
     pub fn persist(storage: &JsValue, flat: &Array) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = rowsExist, catch)]
+    pub fn rows_exist(storage: &JsValue, table: &str) -> Result<bool, JsValue>;
+    #[wasm_bindgen(js_name = inTransaction, catch)]
+    pub fn in_transaction(
+        storage: &JsValue,
+        step: &mut dyn FnMut() -> Result<(), JsValue>,
+    ) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = rowsGet, catch)]
+    pub fn rows_get(
+        storage: &JsValue,
+        table: &str,
+        key: &str,
+    ) -> Result<Option<Uint8Array>, JsValue>;
+    #[wasm_bindgen(js_name = rowsScan, catch)]
+    pub fn rows_scan(
+        storage: &JsValue,
+        table: &str,
+        from: &str,
+        to: &str,
+        descending: bool,
+        limit: u32,
+    ) -> Result<Array, JsValue>;
+    #[wasm_bindgen(js_name = rowsPut, catch)]
+    pub fn rows_put(
+        storage: &JsValue,
+        table: &str,
+        key: &str,
+        value: &Uint8Array,
+    ) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = rowsRemove, catch)]
+    pub fn rows_remove(storage: &JsValue, table: &str, key: &str) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = rowsRemoveBetween, catch)]
+    pub fn rows_remove_between(
+        storage: &JsValue,
+        table: &str,
+        from: &str,
+        to: &str,
+    ) -> Result<(), JsValue>;
     #[wasm_bindgen(js_name = setAlarm)]
     pub fn set_alarm(storage: &JsValue, at: f64);
     #[wasm_bindgen(js_name = deleteEverything)]

@@ -5,6 +5,7 @@ mod glue;
 mod http;
 mod memory;
 mod object;
+mod rows;
 mod stream;
 mod upstream;
 mod world;

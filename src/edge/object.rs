@@ -19,7 +19,7 @@ struct Shell<M: Machine> {
 impl<M: Machine> Shell<M> {
     fn new(ctx: &JsValue) -> Self {
         Self {
-            storage: Reflect::get(ctx, &JsValue::from_str("storage")).unwrap_or(JsValue::UNDEFINED),
+            storage: storage_of(ctx),
             machine: RefCell::new(None),
         }
     }
@@ -79,6 +79,10 @@ impl<M: Machine> Shell<M> {
     }
 }
 
+fn storage_of(ctx: &JsValue) -> JsValue {
+    Reflect::get(ctx, &JsValue::from_str("storage")).unwrap_or(JsValue::UNDEFINED)
+}
+
 /// Every row of a storage.
 pub fn rows(storage: &JsValue) -> Result<Vec<(String, String)>, JsValue> {
     let flat = glue::load_rows(storage)?;
@@ -117,19 +121,26 @@ fn js_error(error: &dyn std::fmt::Display) -> JsValue {
     JsValue::from_str(&error.to_string())
 }
 
-/// A class that keeps a machine.
+/// A class that keeps a machine; and, in objects of other names, machines of many rows, each under the name that stands
+/// in front of its commands (`Class::rows`) and is its table's.
 macro_rules! object {
-    ($name:ident, $machine:ty) => {
+    ($name:ident, $machine:ty $(; $table:ident: $rows:ty)*) => {
         #[doc = concat!("The class `", stringify!($name), "`.")]
         #[wasm_bindgen]
-        pub struct $name(Shell<$machine>);
+        pub struct $name {
+            shell: Shell<$machine>,
+            $($table: super::rows::RowShell<$rows>,)*
+        }
 
         #[wasm_bindgen(wasm_bindgen_futures = ::worker::wasm_bindgen_futures, js_sys = ::worker::js_sys)]
         impl $name {
             /// Made by the platform.
             #[wasm_bindgen(constructor)]
             pub fn new(ctx: JsValue) -> Self {
-                Self(Shell::new(&ctx))
+                Self {
+                    $($table: super::rows::RowShell::new(storage_of(&ctx), stringify!($table)),)*
+                    shell: Shell::new(&ctx),
+                }
             }
 
             /// One command in, one reply out, both JSON.
@@ -137,7 +148,10 @@ macro_rules! object {
             /// # Errors
             /// The command cannot be read, or storage refused.
             pub fn call(&self, command: &str) -> Result<String, JsValue> {
-                self.0.call(command)
+                $(if let Some(command) = command.strip_prefix(concat!(stringify!($table), " ")) {
+                    return self.$table.call(command);
+                })*
+                self.shell.call(command)
             }
 
             /// The alarm.
@@ -145,7 +159,10 @@ macro_rules! object {
             /// # Errors
             /// Storage refused; the platform tries again.
             pub async fn alarm(&self) -> Result<(), JsValue> {
-                self.0.alarm().await
+                $(if self.$table.exists()? {
+                    return self.$table.alarm().await;
+                })*
+                self.shell.alarm().await
             }
         }
     };

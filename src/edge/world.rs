@@ -176,6 +176,10 @@ impl Port for World {
         } else {
             self.stored_name(name)
         };
+        let command = match class.rows() {
+            Some(machine) => [machine, " ", &command].concat(),
+            None => command,
+        };
         let call = glue::call_object(&self.env, class.binding(), &name, &command);
         let reply = JsFuture::from(call).await.map_err(js_fault)?;
         reply

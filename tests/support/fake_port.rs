@@ -15,6 +15,7 @@ use gatehouse::app::port::{
 use gatehouse::base::cobblestone::{MessageKey, window};
 use gatehouse::base::digest::{base64url, hex, sha256};
 use gatehouse::base::machine::{Effects, Machine};
+use gatehouse::base::rows::{MemoryRows, RowMachine, Step};
 use gatehouse::base::secret::Secret;
 use gatehouse::base::time::Millis;
 use gatehouse::domain::answer::Index;
@@ -286,8 +287,7 @@ impl FakePort {
         for ((class, _), object) in self.objects.borrow_mut().iter_mut() {
             if object.alarm.is_some_and(|alarm| alarm <= now) {
                 object.alarm = None;
-                let effects = object.machine(*class, now).wake(now);
-                object.persist(effects);
+                object.wake(*class, now);
             }
         }
     }
@@ -381,6 +381,17 @@ impl FakePort {
             .collect()
     }
 
+    /// The rows of all objects of a class of many rows, by object; those without rows are left out.
+    pub fn many_rows(&self, class: Class) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
+        let objects = self.objects.borrow();
+        let of_class = objects
+            .iter()
+            .filter(|((c, _), object)| *c == class && !object.many.0.is_empty());
+        of_class
+            .map(|((_, name), object)| (name.clone(), object.many.0.clone()))
+            .collect()
+    }
+
     /// Writes a row behind the object's back.
     pub fn set_row(&self, class: Class, name: &str, key: &str, value: &str) {
         let mut objects = self.objects.borrow_mut();
@@ -395,7 +406,7 @@ impl FakePort {
         self.objects
             .borrow()
             .values()
-            .any(|object| object.rows.is_empty() && object.alarm.is_some())
+            .any(|object| object.is_empty() && object.alarm.is_some())
     }
 
     async fn call<T>(&self, op: Op, effect: impl FnOnce() -> T) -> Result<T, PortFault> {
@@ -420,9 +431,53 @@ struct Object {
     rows: BTreeMap<String, String>,
     alarm: Option<Millis>,
     machine: Option<Box<dyn Kept>>,
+    /// Of a machine of many rows.
+    many: MemoryRows,
+    row_machine: Option<Box<dyn RowsKept>>,
+}
+
+/// The machine of many rows that the objects of a class keep.
+fn row_machine(class: Class) -> Option<Box<dyn RowsKept>> {
+    class
+        .rows()
+        .map(|name| panic!("no machine is called {name}"))
 }
 
 impl Object {
+    fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.many.0.is_empty()
+    }
+
+    fn call(&mut self, class: Class, now: Millis, command: &str) -> String {
+        if let Some(fresh) = row_machine(class) {
+            let machine = self.row_machine.get_or_insert(fresh);
+            let (reply, step) = machine.apply(&mut self.many, now, command);
+            self.keep(step);
+            return reply;
+        }
+        let (reply, effects) = self.machine(class, now).apply(now, command);
+        self.persist(effects);
+        reply
+    }
+
+    fn wake(&mut self, class: Class, now: Millis) {
+        if let Some(fresh) = row_machine(class) {
+            let machine = self.row_machine.get_or_insert(fresh);
+            let step = machine.wake(&mut self.many, now);
+            return self.keep(step);
+        }
+        let effects = self.machine(class, now).wake(now);
+        self.persist(effects);
+    }
+
+    fn keep(&mut self, step: Step) {
+        if step.delete_all {
+            *self = Self::default();
+        } else {
+            self.alarm = step.alarm.or(self.alarm);
+        }
+    }
+
     fn machine(&mut self, class: Class, now: Millis) -> &mut dyn Kept {
         let rows = &self.rows;
         let load = || -> Box<dyn Kept> {
@@ -464,6 +519,25 @@ impl<M: Machine> Kept for Keeper<M> {
 
     fn wake(&mut self, now: Millis) -> Effects {
         self.0.wake(now)
+    }
+}
+
+trait RowsKept {
+    fn apply(&mut self, rows: &mut MemoryRows, now: Millis, command: &str) -> (String, Step);
+    fn wake(&mut self, rows: &mut MemoryRows, now: Millis) -> Step;
+}
+
+struct RowsKeeper<M>(M);
+
+impl<M: RowMachine> RowsKept for RowsKeeper<M> {
+    fn apply(&mut self, rows: &mut MemoryRows, now: Millis, command: &str) -> (String, Step) {
+        let command = serde_json::from_str(command).expect("a command of this machine");
+        let (reply, step) = self.0.apply(rows, now, command).expect("rows in memory");
+        (serde_json::to_string(&reply).unwrap(), step)
+    }
+
+    fn wake(&mut self, rows: &mut MemoryRows, now: Millis) -> Step {
+        self.0.wake(rows, now).expect("rows in memory")
     }
 }
 
@@ -523,10 +597,9 @@ impl Port for FakePort {
             let object = objects.entry((class, name)).or_default();
             if self.evicting.get() {
                 object.machine = None;
+                object.row_machine = None;
             }
-            let (reply, effects) = object.machine(class, now).apply(now, &command);
-            object.persist(effects);
-            reply
+            object.call(class, now, &command)
         };
         self.call(Op::Object(class), act).await
     }
