@@ -4,11 +4,18 @@
 //! that and removed after it. Whatever fails on the way leaves rows that the sweep finds, because the owner was
 //! registered in the directory first, and quota entries that end by themselves.
 
+pub mod comments;
+pub mod details;
+pub mod links;
 pub mod parts;
+mod reach;
 mod sealing;
+pub mod shares;
 mod sweep;
 mod upload;
+pub mod versions;
 
+pub use reach::readable;
 pub use sweep::{Swept, sweep};
 pub use upload::{create, create_in_segments};
 
@@ -36,6 +43,7 @@ use crate::domain::documents::range::{self, Selection};
 use crate::domain::documents::wire::{self, Shape};
 use crate::domain::identity::{Principal, same_site};
 
+use reach::reach;
 use sealing::Held;
 
 /// Longest page of a list in OpenAI's dialect, and its length when none is given.
@@ -96,8 +104,9 @@ pub async fn get<P: Port>(
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
     own_site(head)?;
-    let held = find(port, caller, id).await?;
-    Ok(Reply::json(200, wire::file(&held.document, shape(head))))
+    let held = reach(port, caller, id, None).await?;
+    let told = wire::file_for(&held.document, held.right, shape(head));
+    Ok(Reply::json(200, told))
 }
 
 /// Sends a document's content.
@@ -122,7 +131,19 @@ pub async fn content<P: Port>(
     own_site(head)?;
 
     // 2
-    let held = find(port, caller, id).await?;
+    let version = versions::asked_for(head)?;
+    let held = reach(port, caller, id, version).await?;
+    // 3 to 5
+    send(port, caller, head, &held).await
+}
+
+/// Sends what was found, or the part of it that is asked for.
+async fn send<P: Port>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    held: &Held,
+) -> Result<Reply<P>, Refusal> {
     let document = &held.document;
     let etag = range::etag(&document.sha256);
 
@@ -159,7 +180,7 @@ pub async fn content<P: Port>(
 
     // 5
     if !is_head {
-        reply.body = Body::Stream(open(port, caller, &held, first, last).await?);
+        reply.body = Body::Stream(open(port, caller, held, first, last).await?);
     }
     Ok(reply)
 }
@@ -306,24 +327,6 @@ fn not_found() -> Refusal {
     Refusal::new(Code::DocumentNotFound)
 }
 
-async fn find<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Held, Refusal> {
-    let owner = owner_of(caller)
-        .filter(|_| is_document_id(id))
-        .ok_or_else(not_found)?;
-    let command = owner::Command::Get { id: id.to_owned() };
-    match ask_owner(port, &owner, &command).await {
-        Ok(owner::Reply::Found {
-            document,
-            owner_key,
-        }) => Ok(Held {
-            owner: owner.into_owned(),
-            document,
-            owner_key,
-        }),
-        other => Err(unexpected(other)),
-    }
-}
-
 /// Opens the bytes from `first` to `last`.
 async fn open<P: Port>(
     port: &P,
@@ -344,7 +347,8 @@ async fn open<P: Port>(
         Blobs::Forged => Err(damaged("a segment was changed")),
         Blobs::Missing => {
             // Deleted since it was looked up, or damaged: the owner knows.
-            find(port, caller, id).await?;
+            let version = Some(held.document.version);
+            reach::again(port, caller, held, version).await?;
             Err(damaged("a segment is missing"))
         }
     }
@@ -450,8 +454,37 @@ pub(super) async fn ask_owner(
 fn unexpected(reply: Result<owner::Reply, PortFault>) -> Refusal {
     match reply {
         Ok(owner::Reply::NotFound) => not_found(),
+        Ok(owner::Reply::Forbidden { right }) => {
+            let detail = format!("You may {} this document.", right.as_str());
+            Refusal::new(Code::Forbidden).detail(detail)
+        }
+        Ok(owner::Reply::Kept { until }) => kept(until),
+        Ok(owner::Reply::Stale { version }) => Refusal::new(Code::Conflict).detail(format!(
+            "The document is at version {version}, or somebody is just storing the next one."
+        )),
+        Ok(owner::Reply::Passphrase { wrong, wait }) => passphrase(wrong, wait),
         Ok(other) => Refusal::new(Code::Internal).cause(format!("the owner answered {other:?}")),
         Err(fault) => storage_refusal(&fault),
+    }
+}
+
+fn kept(until: Option<Millis>) -> Refusal {
+    let refusal = Refusal::new(Code::DocumentKept);
+    match until {
+        Some(until) => refusal.detail(format!("It stays until {}.", until.rfc3339())),
+        None => refusal.detail("An operator holds it."),
+    }
+}
+
+fn passphrase(wrong: bool, wait: Option<Millis>) -> Refusal {
+    match wait {
+        Some(wait) => Refusal::new(Code::TooManyAttempts)
+            .detail("Too many passphrases for this link were wrong.")
+            .wait(wait),
+        None if wrong => {
+            Refusal::new(Code::PassphraseRequired).detail("That is not its passphrase.")
+        }
+        None => Refusal::new(Code::PassphraseRequired),
     }
 }
 
@@ -467,7 +500,8 @@ async fn register(port: &impl Port, owner: &str, due: Millis) -> Result<(), Port
         .map(drop)
 }
 
-/// Removes what documents leave behind that are gone for their owner: blobs, then quota, then the rows themselves. May
+/// Removes what documents leave behind that are gone for their owner: blobs, then quota, then notes of shares, then the
+/// rows themselves. May
 /// be repeated at any point.
 async fn purge(port: &impl Port, owner: &str, purges: &[Purge]) -> Result<(), PortFault> {
     /// R2 deletes at most 1,000 keys at once.
@@ -484,12 +518,14 @@ async fn purge(port: &impl Port, owner: &str, purges: &[Purge]) -> Result<(), Po
         let ids = purges
             .iter()
             .filter(|purge| purge.network == network)
-            .map(|purge| purge.id.clone())
+            .map(|purge| purge.charged().to_owned())
             .collect();
         release(port, &network_ledger(network), ids).await?;
     }
+    let charged = purges.iter().map(|purge| purge.charged().to_owned());
+    release(port, SITE_LEDGER, charged.collect()).await?;
+    shares::forget(port, purges).await?;
     let ids: Vec<String> = purges.iter().map(|purge| purge.id.clone()).collect();
-    release(port, SITE_LEDGER, ids.clone()).await?;
     ask_owner(port, owner, &owner::Command::Purged { ids })
         .await
         .map(drop)

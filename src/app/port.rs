@@ -43,6 +43,8 @@ pub enum Class {
     Keyring,
     /// A tenant's audit log.
     AuditLog,
+    /// Where shared documents are noted.
+    Shared,
 }
 
 impl Class {
@@ -64,6 +66,7 @@ impl Class {
             | Self::Target
             | Self::Keyring
             | Self::AuditLog => None,
+            Self::Shared => Some("pointers"),
         }
     }
 
@@ -73,7 +76,7 @@ impl Class {
         match self {
             Self::Limiter => names::LIMITER,
             Self::Ledger => names::LEDGER,
-            Self::Owner => names::OWNER,
+            Self::Owner | Self::Shared => names::OWNER,
             Self::Directory => names::DIRECTORY,
             Self::Target => names::TARGET,
             Self::Keyring => names::KEYRING,

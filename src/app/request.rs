@@ -57,6 +57,10 @@ pub struct Head {
     pub range: Option<String>,
     /// `if-none-match`
     pub if_none_match: Option<String>,
+    /// `if-match`
+    pub if_match: Option<String>,
+    /// `x-gatehouse-passphrase`: that of a link.
+    pub passphrase: Option<String>,
     /// `if-range`
     pub if_range: Option<String>,
     /// `accept-language`

@@ -16,7 +16,7 @@ use crate::base::headers::{API_SECURITY_POLICY, CORS_EXPOSED_HEADERS, SECURITY_H
 use crate::base::ids::{acceptable_request_id, prefixed};
 use crate::domain::identity::key_record::Stores;
 use crate::domain::llm::Protocol;
-use crate::domain::route::{Route, route};
+use crate::domain::route::{FileAspect, Route, route};
 use crate::domain::settings::config::LimitClass;
 use crate::domain::telemetry::Trace;
 
@@ -133,6 +133,7 @@ const fn stores_of(route: &Route) -> Stores {
         Route::FilesList
         | Route::FileGet(_)
         | Route::FileContent(_)
+        | Route::Shared
         | Route::UploadGet(_)
         | Route::UploadParts(_)
         | Route::AnswerGet(..)
@@ -147,6 +148,8 @@ const fn stores_of(route: &Route) -> Stores {
         | Route::AnswerCancel(..)
         | Route::AnswerDelete(..)
         | Route::MeErase => Stores::Write,
+        Route::FileAspect(_, aspect) if aspect.reads() => Stores::Read,
+        Route::FileAspect(..) => Stores::Write,
         _ => Stores::None,
     }
 }
@@ -254,14 +257,41 @@ async fn story<P: Port, B: ByteSource>(
                 .await?
                 .headers(limits))
         }
+        Route::FileAspect(id, aspect) => {
+            let class = match aspect {
+                FileAspect::Versions | FileAspect::Shares | FileAspect::Comments => {
+                    LimitClass::Read
+                }
+                _ => LimitClass::Upload,
+            };
+            let limits = gate::admit(port, caller, None, class).await?;
+            let reply = aspect_of(port, caller, head, body, &id, aspect).await?;
+            Ok(reply.headers(limits))
+        }
+        Route::Shared => {
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
+            let reply = documents::shares::with_me(port, caller, head).await?;
+            Ok(reply.headers(limits))
+        }
+        Route::LinkGet(token) => {
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
+            let reply = documents::links::get(port, caller, head, &token).await?;
+            Ok(reply.headers(limits))
+        }
+        Route::LinkContent(token) => {
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
+            let reply = documents::links::content(port, caller, head, &token).await?;
+            Ok(reply.headers(limits))
+        }
         Route::UploadCreate => {
             let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
             Ok(documents::parts::create(port, caller, head, body)
                 .await?
                 .headers(limits))
         }
+        // Its creation counted as an upload.
         Route::UploadPart(id) => {
-            let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             Ok(documents::parts::add(port, caller, head, body, &id)
                 .await?
                 .headers(limits))
@@ -279,13 +309,13 @@ async fn story<P: Port, B: ByteSource>(
                 .headers(limits))
         }
         Route::UploadComplete(id) => {
-            let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             Ok(documents::parts::complete(port, caller, head, body, &id)
                 .await?
                 .headers(limits))
         }
         Route::UploadCancel(id) => {
-            let limits = gate::admit(port, caller, None, LimitClass::Upload).await?;
+            let limits = gate::admit(port, caller, None, LimitClass::Read).await?;
             Ok(documents::parts::cancel(port, caller, head, &id)
                 .await?
                 .headers(limits))
@@ -299,6 +329,34 @@ async fn story<P: Port, B: ByteSource>(
         Route::MeErase => me::erase(port, caller, head).await,
         Route::Preflight | Route::Health | Route::Ready | Route::Admin(_) | Route::AdminPage(_) => {
             Err(Refusal::new(Code::NotFound))
+        }
+    }
+}
+
+/// What belongs to a document.
+async fn aspect_of<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+    id: &str,
+    aspect: FileAspect,
+) -> Result<Reply<P>, Refusal> {
+    use documents::{comments, details, shares, versions};
+    match aspect {
+        FileAspect::Update => details::update(port, caller, head, body, id).await,
+        FileAspect::NewVersion => versions::create(port, caller, head, body, id).await,
+        FileAspect::Versions => versions::list(port, caller, head, id).await,
+        FileAspect::DeleteVersion(version) => {
+            versions::delete(port, caller, head, id, &version).await
+        }
+        FileAspect::Shares => shares::list(port, caller, head, id).await,
+        FileAspect::Share => shares::create(port, caller, head, body, id).await,
+        FileAspect::Unshare(share) => shares::delete(port, caller, head, id, &share).await,
+        FileAspect::Comments => comments::list(port, caller, head, id).await,
+        FileAspect::Comment => comments::create(port, caller, head, body, id).await,
+        FileAspect::DeleteComment(comment) => {
+            comments::delete(port, caller, head, id, &comment).await
         }
     }
 }

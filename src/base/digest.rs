@@ -81,6 +81,23 @@ pub fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// Undoes [`hex`]; `None` for anything else.
+#[must_use]
+pub fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| match byte {
+        b'0'..=b'9' => Some(byte.wrapping_sub(b'0')),
+        b'a'..=b'f' => Some(byte.wrapping_sub(b'a').wrapping_add(10)),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let byte = |[high, low]: &[u8; 2]| Some((digit(high)? << 4) | digit(low)?);
+    pairs
+        .iter()
+        .map(byte)
+        .collect::<Option<Vec<u8>>>()
+        .filter(|_| rest.is_empty())
+}
+
 /// base64url without padding (RFC 4648 §5).
 #[must_use]
 pub fn base64url(bytes: &[u8]) -> String {

@@ -112,6 +112,14 @@ pub enum Route {
     FileContent(String),
     /// `DELETE /v1/files/{id}`
     FileDelete(String),
+    /// What belongs to a document, by its id.
+    FileAspect(String, FileAspect),
+    /// `GET /v1/shared`: what others share with the caller.
+    Shared,
+    /// `GET /v1/shared/{token}`: the document of a link.
+    LinkGet(String),
+    /// `GET /v1/shared/{token}/content`
+    LinkContent(String),
     /// `POST /v1/uploads`
     UploadCreate,
     /// `GET /v1/uploads/{id}`
@@ -146,6 +154,52 @@ pub enum Route {
     Preflight,
 }
 
+/// What belongs to a document; the paths are below `/v1/files/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileAspect {
+    /// `POST` of the document itself: labels and dates.
+    Update,
+    /// `POST …/content`: a new version.
+    NewVersion,
+    /// `GET …/versions`
+    Versions,
+    /// `DELETE …/versions/{version}`
+    DeleteVersion(String),
+    /// `GET …/shares`
+    Shares,
+    /// `POST …/shares`
+    Share,
+    /// `DELETE …/shares/{id}`
+    Unshare(String),
+    /// `GET …/comments`
+    Comments,
+    /// `POST …/comments`
+    Comment,
+    /// `DELETE …/comments/{id}`
+    DeleteComment(String),
+}
+
+impl FileAspect {
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::Update => "/v1/files/{id}",
+            Self::NewVersion => "/v1/files/{id}/content",
+            Self::Versions => "/v1/files/{id}/versions",
+            Self::DeleteVersion(_) => "/v1/files/{id}/versions/{version}",
+            Self::Shares | Self::Share => "/v1/files/{id}/shares",
+            Self::Unshare(_) => "/v1/files/{id}/shares/{share}",
+            Self::Comments | Self::Comment => "/v1/files/{id}/comments",
+            Self::DeleteComment(_) => "/v1/files/{id}/comments/{comment}",
+        }
+    }
+
+    /// Does it only read?
+    #[must_use]
+    pub const fn reads(&self) -> bool {
+        matches!(self, Self::Versions | Self::Shares | Self::Comments)
+    }
+}
+
 impl Route {
     /// A low-cardinality label for logs: the path with ids left out.
     #[must_use]
@@ -177,6 +231,10 @@ impl Route {
             Self::FilesList | Self::FilesCreate => "/v1/files",
             Self::FileGet(_) | Self::FileDelete(_) => "/v1/files/{id}",
             Self::FileContent(_) => "/v1/files/{id}/content",
+            Self::FileAspect(_, aspect) => aspect.label(),
+            Self::Shared => "/v1/shared",
+            Self::LinkGet(_) => "/v1/shared/{token}",
+            Self::LinkContent(_) => "/v1/shared/{token}/content",
             Self::UploadCreate => "/v1/uploads",
             Self::UploadGet(_) => "/v1/uploads/{id}",
             Self::UploadPart(_) | Self::UploadParts(_) => "/v1/uploads/{id}/parts",
@@ -203,6 +261,8 @@ impl Route {
                 | Self::FileGet(_)
                 | Self::FileContent(_)
                 | Self::FileDelete(_)
+                | Self::FileAspect(..)
+                | Self::Shared
                 | Self::UploadCreate
                 | Self::UploadGet(_)
                 | Self::UploadPart(_)
@@ -285,11 +345,16 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
         ("DELETE", ["v1", "files", id]) if !id.is_empty() => {
             (Some(Route::FileDelete((*id).to_owned())), "")
         }
-        (_, ["v1", "files", id]) if !id.is_empty() => (None, "GET, HEAD, DELETE"),
+        ("POST", ["v1", "files", id]) if !id.is_empty() => (
+            Some(Route::FileAspect((*id).to_owned(), FileAspect::Update)),
+            "",
+        ),
+        (_, ["v1", "files", id]) if !id.is_empty() => (None, "GET, HEAD, POST, DELETE"),
         ("GET", ["v1", "files", id, "content"]) if !id.is_empty() => {
             (Some(Route::FileContent((*id).to_owned())), "")
         }
-        (_, ["v1", "files", id, "content"]) if !id.is_empty() => (None, "GET, HEAD"),
+        (_, ["v1", "files", id, rest @ ..]) if !id.is_empty() => aspect(method, id, rest)?,
+        (_, ["v1", "shared", rest @ ..]) => shared(method, rest)?,
         (_, ["v1", "uploads", rest @ ..]) => upload(method, rest)?,
         (_, ["api", "session"]) => match method {
             "POST" => (Some(Route::SessionCreate), ""),
@@ -345,6 +410,40 @@ fn upload(method: &str, rest: &[&str]) -> Result<(Option<Route>, &'static str), 
     })
 }
 
+/// What belongs to a document, below its address.
+fn aspect(method: &str, id: &str, rest: &[&str]) -> Result<(Option<Route>, &'static str), Refusal> {
+    let (found, allow) = match (method, rest) {
+        ("POST", ["content"]) => (Some(FileAspect::NewVersion), ""),
+        (_, ["content"]) => (None, "GET, HEAD, POST"),
+        ("GET", ["versions"]) => (Some(FileAspect::Versions), ""),
+        (_, ["versions"]) => (None, "GET, HEAD"),
+        ("GET", ["shares"]) => (Some(FileAspect::Shares), ""),
+        ("POST", ["shares"]) => (Some(FileAspect::Share), ""),
+        ("GET", ["comments"]) => (Some(FileAspect::Comments), ""),
+        ("POST", ["comments"]) => (Some(FileAspect::Comment), ""),
+        (_, ["shares" | "comments"]) => (None, "GET, HEAD, POST"),
+        (_, [_, ""]) => return Err(Refusal::new(Code::NotFound)),
+        ("DELETE", ["versions", one]) => (Some(FileAspect::DeleteVersion((*one).to_owned())), ""),
+        ("DELETE", ["shares", one]) => (Some(FileAspect::Unshare((*one).to_owned())), ""),
+        ("DELETE", ["comments", one]) => (Some(FileAspect::DeleteComment((*one).to_owned())), ""),
+        (_, ["versions" | "shares" | "comments", _]) => (None, "DELETE"),
+        _ => return Err(Refusal::new(Code::NotFound)),
+    };
+    let route = found.map(|aspect| Route::FileAspect(id.to_owned(), aspect));
+    Ok((route, allow))
+}
+
+/// What is shared, and the documents of links.
+fn shared(method: &str, rest: &[&str]) -> Result<(Option<Route>, &'static str), Refusal> {
+    let route = match rest {
+        [] => Route::Shared,
+        [token] if !token.is_empty() => Route::LinkGet((*token).to_owned()),
+        [token, "content"] if !token.is_empty() => Route::LinkContent((*token).to_owned()),
+        _ => return Err(Refusal::new(Code::NotFound)),
+    };
+    Ok(only("GET", method, route))
+}
+
 /// An address with one method.
 fn only(answered: &'static str, method: &str, route: Route) -> (Option<Route>, &'static str) {
     let allow = if answered == "GET" {
@@ -398,7 +497,7 @@ const MAX_PATH_BYTES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::{Dialect, Route, dialect, route};
+    use super::{Dialect, FileAspect, Route, dialect, route};
     use crate::base::errors::Code;
 
     #[test]
@@ -439,6 +538,13 @@ mod tests {
                 "/v1/files/file_1",
                 Route::FileDelete("file_1".into()),
             ),
+            (
+                "DELETE",
+                "/v1/files/file_1/shares/share_1",
+                Route::FileAspect("file_1".into(), FileAspect::Unshare("share_1".into())),
+            ),
+            ("GET", "/v1/shared", Route::Shared),
+            ("HEAD", "/v1/shared/t", Route::LinkGet("t".into())),
             ("OPTIONS", "/v1/chat/completions", Route::Preflight),
             ("OPTIONS", "/v1/models", Route::Preflight),
             ("OPTIONS", "/healthz", Route::Preflight),
@@ -457,7 +563,12 @@ mod tests {
             ("GET", "/v1/uploads/u/complete", "POST"),
             ("GET", "/v1/uploads/u/cancel", "POST"),
             ("DELETE", "/v1/files", "GET, HEAD, POST"),
-            ("PUT", "/v1/files/x", "GET, HEAD, DELETE"),
+            ("PUT", "/v1/files/x", "GET, HEAD, POST, DELETE"),
+            ("PUT", "/v1/files/x/content", "GET, HEAD, POST"),
+            ("POST", "/v1/files/x/versions", "GET, HEAD"),
+            ("PUT", "/v1/files/x/shares", "GET, HEAD, POST"),
+            ("GET", "/v1/files/x/comments/y", "DELETE"),
+            ("POST", "/v1/shared/t/content", "GET, HEAD"),
             ("TRACE", "/healthz", "GET, HEAD"),
             ("GET", "/ask", "POST"),
         ] {

@@ -79,6 +79,8 @@ fn set_header(head: &mut Head, name: &str, value: &str) {
         "anthropic-version" => &mut head.anthropic_version,
         "range" => &mut head.range,
         "if-none-match" => &mut head.if_none_match,
+        "if-match" => &mut head.if_match,
+        "x-gatehouse-passphrase" => &mut head.passphrase,
         "if-range" => &mut head.if_range,
         "accept-language" => &mut head.accept_language,
         "x-request-id" => &mut head.request_id,

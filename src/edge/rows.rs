@@ -2,11 +2,6 @@
 //!
 //! Each machine has a table of its own, which its first write makes: an object that was only asked keeps nothing.
 
-#![cfg_attr(
-    target_arch = "wasm32",
-    expect(dead_code, reason = "until the first machine of many rows")
-)]
-
 use std::cell::RefCell;
 
 use worker::js_sys::Uint8Array;

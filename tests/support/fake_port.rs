@@ -21,6 +21,7 @@ use gatehouse::base::time::Millis;
 use gatehouse::domain::answer::Index;
 use gatehouse::domain::audit::log::AuditLog;
 use gatehouse::domain::documents::owner::OwnerDocuments;
+use gatehouse::domain::documents::pointers::Pointers;
 use gatehouse::domain::limits::Limiter;
 use gatehouse::domain::llm::health::local::LocalView;
 use gatehouse::domain::llm::health::machine::TargetState;
@@ -438,9 +439,10 @@ struct Object {
 
 /// The machine of many rows that the objects of a class keep.
 fn row_machine(class: Class) -> Option<Box<dyn RowsKept>> {
-    class
-        .rows()
-        .map(|name| panic!("no machine is called {name}"))
+    match class.rows()? {
+        "pointers" => Some(Box::new(RowsKeeper(Pointers))),
+        name => panic!("no machine is called {name}"),
+    }
 }
 
 impl Object {
@@ -483,6 +485,7 @@ impl Object {
         let load = || -> Box<dyn Kept> {
             let rows = rows.clone().into_iter().collect();
             match class {
+                Class::Shared => unreachable!("a machine of many rows"),
                 Class::Limiter => Box::new(Keeper(Limiter::load(now, rows))),
                 Class::Ledger => Box::new(Keeper(LedgerObject::load(now, rows))),
                 Class::Owner => Box::new(Keeper(OwnerDocuments::load(now, rows))),

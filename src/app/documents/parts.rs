@@ -14,6 +14,7 @@ use crate::app::request::Head;
 use crate::base::digest::{hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
+use crate::domain::documents::about::{About, Provenance, Right, Way};
 use crate::domain::documents::content_type::{SNIFF_BYTES, clean_filename};
 use crate::domain::documents::form::{self, accepted, too_large};
 use crate::domain::documents::manifest::{
@@ -70,6 +71,8 @@ pub async fn create<P: Port, B: ByteSource>(
             reserved: wanted.bytes,
             segments: 0,
             abandoned: now.plus(Millis::from_secs(policy.upload_ttl_seconds)),
+            version: 1,
+            mark: String::new(),
         },
         filename: wanted.filename,
         purpose: wanted.purpose,
@@ -112,7 +115,7 @@ async fn open<P: Port>(port: &P, upload: &Uploading, policy: &Documents) -> Resu
         other => return Err(unexpected(other)),
     };
     reserve(port, intent, policy).await?;
-    let key = new_data_key(port, &intent.owner, &intent.id, &owner_key).await?;
+    let key = new_data_key(port, &intent.owner, &intent.id, 1, &owner_key).await?;
     let ask = Ask::Key { key: key.wrapped };
     match told(port, &intent.owner, &intent.id, ask).await? {
         Told::Open { .. } => Ok(()),
@@ -315,13 +318,20 @@ pub async fn complete<P: Port, B: ByteSource>(
     // 3
     let parts = chosen(&upload, &ids)?;
     let policy = &port.settings().config.documents;
-    let made = document_of(&upload, &parts, policy, port.now());
+    let provenance = Provenance {
+        by: Some(owner.clone()),
+        origin: head.origin.clone(),
+        way: Way::Parts,
+        ..Provenance::default()
+    };
+    let made = document_of(&upload, &parts, provenance, policy, port.now());
 
     // 4
     let held = Held {
         owner: owner.clone(),
         document: made,
         owner_key: Some(owner_key),
+        right: Right::Own,
     };
     let beginning = beginning(port, &held).await?;
     let declared = Some(upload.declared.as_str()).filter(|declared| !declared.is_empty());
@@ -564,7 +574,13 @@ fn chosen<'a>(upload: &'a Uploading, ids: &[String]) -> Result<Vec<&'a Stored>, 
     found.ok_or_else(|| refused(Why::Part, 0))
 }
 
-fn document_of(upload: &Uploading, parts: &[&Stored], policy: &Documents, now: Millis) -> Document {
+fn document_of(
+    upload: &Uploading,
+    parts: &[&Stored],
+    provenance: Provenance,
+    policy: &Documents,
+    now: Millis,
+) -> Document {
     let ttl = Millis::from_secs(policy.ttl_seconds);
     let digests: String = parts.iter().map(|part| part.sha256.as_str()).collect();
     let bytes = parts
@@ -587,6 +603,10 @@ fn document_of(upload: &Uploading, parts: &[&Stored], policy: &Documents, now: M
         expires: now.plus(upload.lifetime.map_or(ttl, |wanted| wanted.min(ttl))),
         network: upload.intent.network.clone(),
         key: upload.key.clone(),
+        about: Box::new(About {
+            provenance,
+            ..About::default()
+        }),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::app::port::{BlobPart, Port, Sealed};
 use crate::base::digest::Bytes32;
 use crate::base::errors::{Code, Refusal};
 use crate::base::secret::Secret;
+use crate::domain::documents::about::Right;
 use crate::domain::documents::manifest::{Document, Piece, blob_key};
 use crate::domain::documents::sealing::{self, OWNER_KEY, Place};
 
@@ -16,6 +17,8 @@ pub struct Held {
     pub document: Document,
     /// The owner's key, sealed by the keyring; `None` while they have only documents that are not sealed.
     pub owner_key: Option<String>,
+    /// What whoever asked may do with it.
+    pub right: Right,
 }
 
 /// What a new document is sealed with.
@@ -45,13 +48,14 @@ pub async fn new_data_key<P: Port>(
     port: &P,
     owner: &str,
     id: &str,
+    version: u32,
     owner_key: &str,
 ) -> Result<DataKey, Refusal> {
     let place = Place {
         tenant: port.tenant(),
         owner,
         id,
-        version: 1,
+        version,
     };
     let opened = open_owner_key(port, owner, owner_key).await?;
     let key = Secret::new(port.random());

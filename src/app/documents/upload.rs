@@ -12,10 +12,12 @@ use crate::app::stored::keyed;
 use crate::base::digest::{hex, hmac_sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
+use crate::domain::documents::about::{About, Provenance};
+use crate::domain::documents::access::Who;
 use crate::domain::documents::form::{FORM_OVERHEAD_BYTES, Form, Rules, Upload, too_large};
 use crate::domain::documents::keys::Finish;
 use crate::domain::documents::manifest::{
-    Document, Purpose, SEGMENT_BYTES, Segment, blob_key, blob_name, document_id, segments_for,
+    Document, Purpose, SEGMENT_BYTES, Segment, blob_key, document_id, segments_for, version_blob,
 };
 use crate::domain::documents::owner::{self, Intent, Limits, Shortage};
 use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, charge, network_ledger};
@@ -46,6 +48,20 @@ const RENEW_AFTER_PIECE: Millis = Millis::from_secs(10);
 /// Most bytes in memory of an upload that is only compared with an earlier one: 64 KiB = 64 × 1024, so that a storm of
 /// them has room in an isolate.
 const REPEATED_SEGMENT_BYTES: u64 = 65_536;
+
+/// A document whose next version is to be stored.
+pub(super) struct Onto {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub owner: String,
+    /// The next version.
+    pub version: u32,
+    /// Who stores it, where that is not its owner.
+    pub who: Option<Box<Who>>,
+    /// What it is for.
+    pub purpose: Purpose,
+}
 
 /// Stores a document.
 ///
@@ -90,32 +106,66 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
     body: &mut B,
     segment_bytes: u64,
 ) -> Result<Reply<P>, Refusal> {
+    store(port, caller, head, body, segment_bytes, None).await
+}
+
+/// As [`create`]; with `onto` a new version of that document, which whoever may edit it stores in its owner's place.
+pub(super) async fn store<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+    segment_bytes: u64,
+    onto: Option<Onto>,
+) -> Result<Reply<P>, Refusal> {
     // 1
     own_site(head)?;
     let keys = port.settings().keys.as_ref().ok_or_else(setup_required)?;
     let policy = &port.settings().config.documents;
     let shape = shape(head);
-    let key = key(port, caller, head, shape)?;
+    let key = match &onto {
+        None => key(port, caller, head, shape)?,
+        // The version that is expected is what makes it safe to send it again.
+        Some(_) => None,
+    };
     let reserved = declared_length(head, policy)?;
     let rules = Rules {
         max_bytes: reserved,
         segment_bytes,
         types: policy.types.clone(),
-        default_purpose: (shape == Shape::Anthropic).then_some(Purpose::UserData),
+        default_purpose: match &onto {
+            Some(onto) => Some(onto.purpose),
+            None => (shape == Shape::Anthropic).then_some(Purpose::UserData),
+        },
     };
     let content_type = head.content_type.as_deref();
     let form = Form::new(content_type, rules.clone())?;
 
     // 2
     let now = port.now();
-    let (owner, cookie) = visitor(port, caller, head, now).await?;
+    let (by, cookie) = visitor(port, caller, head, now).await?;
+    let (id, owner, version, who) = match onto {
+        None => (document_id(now, &port.random()), by.clone(), 1, None),
+        Some(onto) => (onto.id, onto.owner, onto.version, onto.who),
+    };
     let intent = Intent {
-        id: document_id(now, &port.random()),
+        id,
         owner,
         network: hidden(&caller.network, keys),
         reserved,
         segments: segments_for(reserved, segment_bytes),
         abandoned: now.plus(ABANDONED_AFTER),
+        version,
+        mark: match version {
+            1 => String::new(),
+            _ => hex(&port.random::<8>()),
+        },
+    };
+    let provenance = Provenance {
+        at: (version > 1).then_some(now),
+        by: Some(by),
+        origin: head.origin.clone(),
+        ..Provenance::default()
     };
 
     // 3
@@ -124,7 +174,7 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
         .map_err(|fault| storage_refusal(&fault))?;
 
     // 4
-    let begun = begin(port, &intent, key.as_deref(), policy).await;
+    let begun = begin(port, &intent, key.as_deref(), who, policy).await;
     if let Ok(Begun::Repeated {
         fingerprint,
         body: told,
@@ -145,12 +195,13 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
             return Err(Refusal::new(Code::Internal));
         };
         reserve(port, &intent, policy).await?;
-        let data_key = new_data_key(port, &intent.owner, &intent.id, &owner_key).await?;
+        let data_key =
+            new_data_key(port, &intent.owner, &intent.id, intent.version, &owner_key).await?;
         let under = key.as_deref();
         let (upload, headers) = write(port, &intent, &data_key, under, form, body, now).await?;
         let key = key.map(|key| (key, upload.fingerprint()));
         let ttl = Millis::from_secs(policy.ttl_seconds);
-        let document = document(&intent, upload, headers, data_key, now, ttl);
+        let document = document(&intent, upload, headers, data_key, provenance, now, ttl);
         settle(port, &document).await?;
         let told = wire::file(&document, shape);
         let finish = key.map(|(key, fingerprint)| Finish {
@@ -159,7 +210,7 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
             body: told.clone(),
             ttl: Millis::from_secs(port.settings().config.streams.idempotency_ttl_seconds),
         });
-        commit(port, document, finish).await?;
+        commit(port, document, finish, policy.max_versions).await?;
         Ok(told)
     };
     let told = match stored.await {
@@ -273,6 +324,7 @@ async fn begin(
     port: &impl Port,
     intent: &Intent,
     key: Option<&str>,
+    who: Option<Box<Who>>,
     policy: &Documents,
 ) -> Result<Begun, Refusal> {
     let command = owner::Command::Begin {
@@ -283,6 +335,7 @@ async fn begin(
         },
         key: key.map(str::to_owned),
         owner_key: new_owner_key(port, &intent.owner).await?,
+        who,
     };
     let until = port.now().plus(WAIT_FOR_KEY);
     let mut pause = FIRST_LOOK_AFTER;
@@ -348,7 +401,7 @@ pub(super) async fn reserve(
         (SITE_LEDGER, policy.max_site_bytes, "on this site"),
     ] {
         let command = quota::Command::Reserve {
-            id: intent.id.clone(),
+            id: intent.slot(),
             bytes: charge(intent.reserved),
             limit,
             expires: intent.abandoned,
@@ -393,7 +446,7 @@ async fn write<B: ByteSource>(
         tenant: port.tenant(),
         owner: &intent.owner,
         id: &intent.id,
-        version: 1,
+        version: intent.version,
     };
     let mut headers = Vec::new();
     let mut heard_of = port.now();
@@ -412,8 +465,9 @@ async fn write<B: ByteSource>(
             }
             let number = headers.len();
             let key = data_key.key.reveal();
-            let with = sealing::new_segment(key, &place, &blob_name(number), &port.random());
-            let key = blob_key(&intent.owner, &intent.id, &blob_name(number));
+            let name = version_blob(intent.version, &intent.mark, number);
+            let with = sealing::new_segment(key, &place, &name, &port.random());
+            let key = blob_key(&intent.owner, &intent.id, &name);
             port.blob_seal(&key, &with, segment)
                 .await
                 .map_err(|fault| storage_refusal(&fault))?;
@@ -446,10 +500,16 @@ fn document(
     upload: Upload,
     headers: Vec<String>,
     data_key: DataKey,
+    provenance: Provenance,
     created: Millis,
     ttl: Millis,
 ) -> Document {
-    let segments = upload.segments.into_iter().zip(headers);
+    let said = upload.said;
+    let segments = upload.segments.into_iter().zip(headers).enumerate();
+    let blob = |number| {
+        let is_later = intent.version > 1;
+        is_later.then(|| version_blob(intent.version, &intent.mark, number))
+    };
     Document {
         id: intent.id.clone(),
         owner: intent.owner.clone(),
@@ -459,25 +519,36 @@ fn document(
         bytes: upload.bytes,
         sha256: upload.sha256,
         segments: segments
-            .map(|(length, header)| Segment {
+            .map(|(number, (length, header))| Segment {
                 length,
                 header: Some(header),
-                blob: None,
+                blob: blob(number),
             })
             .collect(),
-        version: 1,
+        version: intent.version,
         created,
         expires: created.plus(upload.lifetime.map_or(ttl, |wanted| wanted.min(ttl))),
         network: intent.network.clone(),
         key: Some(data_key.wrapped),
+        about: Box::new(About {
+            tags: said.tags.unwrap_or_default(),
+            provenance: Provenance {
+                sources: said.sources,
+                tool: said.tool,
+                model: said.model,
+                ..provenance
+            },
+            keep_until: said.keep_until,
+            ..About::default()
+        }),
     }
 }
 
 pub(super) async fn settle(port: &impl Port, document: &Document) -> Result<(), Refusal> {
     let command = quota::Command::Settle {
-        id: document.id.clone(),
+        id: document.slot(),
         bytes: charge(document.bytes),
-        expires: document.expires,
+        expires: document.over().unwrap_or(document.expires),
     };
     for ledger in [network_ledger(&document.network).as_str(), SITE_LEDGER] {
         match ask::<Ledger>(port, Class::Ledger, ledger, command.clone()).await {
@@ -493,11 +564,27 @@ async fn commit(
     port: &impl Port,
     document: Document,
     finish: Option<Finish>,
+    keep: u32,
 ) -> Result<(), Refusal> {
     let (owner, has_key) = (document.owner.clone(), finish.is_some());
-    let command = owner::Command::Commit { document, finish };
-    match ask_owner(port, &owner, &command).await {
+    let is_later = document.version > 1;
+    let command = owner::Command::Commit {
+        document,
+        finish,
+        keep,
+    };
+    let mut reply = ask_owner(port, &owner, &command).await;
+    if reply.is_err() && is_later {
+        // A new version that is committed cannot be taken back, since it took the place of another.
+        reply = ask_owner(port, &owner, &command).await;
+    }
+    match reply {
         Ok(owner::Reply::Done) => Ok(()),
+        Ok(owner::Reply::Purge { purges, .. }) => {
+            // Earlier versions that are too many; what fails here is left to the sweep.
+            let _ = purge(port, &owner, &purges).await;
+            Ok(())
+        }
         Ok(owner::Reply::NotFound) if has_key => Err(in_progress(MOST_BETWEEN_LOOKS)),
         Ok(other) => Err(lost(&format!("the owner answered {other:?}"))),
         Err(fault) => Err(storage_refusal(&fault)),
@@ -516,7 +603,8 @@ fn lost(cause: &str) -> Refusal {
 /// another call may have given the reply already.
 pub(super) async fn undo(port: &impl Port, intent: &Intent) -> Option<String> {
     let command = owner::Command::Abort {
-        id: intent.id.clone(),
+        id: intent.slot(),
+        mark: intent.mark.clone(),
     };
     match ask_owner(port, &intent.owner, &command).await {
         Ok(owner::Reply::Repeated { body, .. }) => Some(body),

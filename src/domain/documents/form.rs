@@ -4,15 +4,20 @@ use super::content_type::{SNIFF_BYTES, clean_filename, judge};
 use super::cutter::Cutter;
 use super::manifest::Purpose;
 use super::multipart::{Event, MultipartFault, Parser, PartHead, boundary};
+use super::said::{Said, said};
 use crate::base::digest::{hex, sha256};
 use crate::base::errors::{Code, Refusal};
+use crate::base::json::{Limits, parse_object};
 use crate::base::time::Millis;
 
 /// Most bytes of a form beside the file's content: 64 KiB = 64 × 1024, where a browser needs about one.
 pub const FORM_OVERHEAD_BYTES: u64 = 65_536;
 
-/// Longest value of a field in bytes; none that we read needs more than a few.
-const MAX_FIELD_BYTES: usize = 1024;
+/// Longest value of a field in bytes: 4 KiB = 4 × 1024, of which 32 ids, 16 tags and two names take three.
+const MAX_FIELD_BYTES: usize = 4_096;
+
+/// What `details` may say.
+const DETAILS: [&str; 5] = ["tags", "derived_from", "tool", "model", "keep_until"];
 
 /// Shortest and longest lifetime that may be asked for, in seconds: one hour and 30 days (OpenAI's bounds).
 const LIFETIME_SECONDS: std::ops::RangeInclusive<u64> = 3_600..=2_592_000;
@@ -47,6 +52,8 @@ pub struct Upload {
     pub segments: Vec<u64>,
     /// How long the caller wants it kept at most.
     pub lifetime: Option<Millis>,
+    /// What else is said of it.
+    pub said: Said,
 }
 
 impl Upload {
@@ -62,6 +69,10 @@ impl Upload {
             self.sha256,
             self.lifetime,
         ]);
+        if self.said != Said::default() {
+            let said = serde_json::json!([said, self.said]);
+            return hex(&sha256(said.to_string().as_bytes()));
+        }
         hex(&sha256(said.to_string().as_bytes()))
     }
 }
@@ -174,16 +185,19 @@ enum Field {
     Purpose,
     Anchor,
     Seconds,
+    /// Ours: a JSON object.
+    Details,
 }
 
 impl Field {
-    const ALL: [Self; 3] = [Self::Purpose, Self::Anchor, Self::Seconds];
+    const ALL: [Self; 4] = [Self::Purpose, Self::Anchor, Self::Seconds, Self::Details];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Purpose => "purpose",
             Self::Anchor => "expires_after[anchor]",
             Self::Seconds => "expires_after[seconds]",
+            Self::Details => "details",
         }
     }
 }
@@ -194,6 +208,7 @@ struct Reader {
     purpose: Option<Purpose>,
     anchor: bool,
     lifetime: Option<Millis>,
+    said: Option<Said>,
     file: Option<File>,
 }
 
@@ -205,6 +220,7 @@ impl Reader {
             purpose: None,
             anchor: false,
             lifetime: None,
+            said: None,
             file: None,
         }
     }
@@ -232,6 +248,7 @@ impl Reader {
                 Field::Purpose => self.purpose.is_some(),
                 Field::Anchor => self.anchor,
                 Field::Seconds => self.lifetime.is_some(),
+                Field::Details => self.said.is_some(),
             };
             if given_before {
                 return Err(invalid(name.name(), "Send this field once."));
@@ -283,6 +300,11 @@ impl Reader {
             Field::Seconds => {
                 self.lifetime = Some(lifetime(text.parse().ok(), name.name())?);
             }
+            Field::Details => {
+                let fields = parse_object(text.as_bytes(), Limits::default());
+                let fields = fields.map_err(|_| invalid(name.name(), "Use a JSON object."))?;
+                self.said = Some(said(&fields, &DETAILS)?);
+            }
         }
         Ok(())
     }
@@ -308,6 +330,7 @@ impl Reader {
             sha256: hex(&cut.sha256),
             segments: cut.segments,
             lifetime: self.lifetime,
+            said: self.said.unwrap_or_default(),
         })
     }
 }
@@ -478,6 +501,7 @@ mod tests {
             sha256: hex(&sha256(content)),
             segments: vec![8, 8, 2],
             lifetime: None,
+            said: super::Said::default(),
         };
         assert_eq!(upload, expected);
     }

@@ -254,6 +254,8 @@ mod tests {
                 reserved: 5,
                 segments: 3,
                 abandoned: now.plus(HOUR),
+                version: 1,
+                mark: String::new(),
             },
             limits: Limits {
                 count,
@@ -261,6 +263,7 @@ mod tests {
             },
             key: Some(key.into()),
             owner_key: "owner's".into(),
+            who: None,
         }
     }
 
@@ -286,6 +289,7 @@ mod tests {
                 body: format!("reply about {id}"),
                 ttl: TTL,
             }),
+            keep: 1,
         }
     }
 
@@ -297,7 +301,10 @@ mod tests {
     }
 
     fn abort(id: &str) -> Command {
-        Command::Abort { id: id.into() }
+        Command::Abort {
+            id: id.into(),
+            mark: String::new(),
+        }
     }
 
     fn repeated(id: &str) -> Reply {
@@ -450,7 +457,11 @@ mod tests {
         owner.tell(0, begin("a", "k"));
         owner.tell(1, commit("a", "k"));
         assert_eq!(owner.tell(2, abort("a")), repeated("a"));
-        let get = Command::Get { id: "a".into() };
+        let get = Command::Get {
+            id: "a".into(),
+            version: None,
+            who: None,
+        };
         assert!(matches!(owner.tell(2, get), Reply::Found { .. }));
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use crate::base::digest::hex;
 use crate::base::time::Millis;
 
@@ -110,6 +111,9 @@ pub struct Document {
     /// stored before documents were sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// What else is known of it.
+    #[serde(default, skip_serializing_if = "About::is_empty")]
+    pub about: Box<About>,
 }
 
 /// Part of one segment.
@@ -127,7 +131,32 @@ impl Document {
     /// Was it uploaded in parts?
     #[must_use]
     pub fn is_of_parts(&self) -> bool {
-        self.segments.iter().any(|segment| segment.blob.is_some())
+        let own = |blob: &String| !blob.starts_with(VERSION_MARK);
+        let mut named = self.segments.iter().filter_map(|s| s.blob.as_ref());
+        named.any(own)
+    }
+
+    /// Under which name its bytes are charged.
+    #[must_use]
+    pub fn slot(&self) -> String {
+        slot(&self.id, self.version)
+    }
+
+    /// When it is gone by itself; `None` while it is held.
+    #[must_use]
+    pub fn over(&self) -> Option<Millis> {
+        if self.about.hold.is_some() {
+            return None;
+        }
+        Some(self.about.keep_until.unwrap_or_default().max(self.expires))
+    }
+
+    /// Is that the same version with the same content?
+    #[must_use]
+    pub fn is_stored_as(&self, other: &Self) -> bool {
+        (&self.id, self.version, &self.sha256, &self.key)
+            == (&other.id, other.version, &other.sha256, &other.key)
+            && self.segments == other.segments
     }
 
     /// The name of a segment's blob.
@@ -214,6 +243,36 @@ pub fn blob_name(segment: usize) -> String {
     format!("{segment:05}")
 }
 
+/// In front of the names of the blobs of a later version. A part's begin with a hex digit.
+const VERSION_MARK: char = 'v';
+
+/// The name of a segment's blob of that version: the first one's are those of their places. `mark` tells it from that of
+/// another attempt to store the same version, which may still be writing.
+#[must_use]
+pub fn version_blob(version: u32, mark: &str, segment: usize) -> String {
+    if version <= 1 {
+        blob_name(segment)
+    } else {
+        format!("{VERSION_MARK}{version}-{mark}-{segment:05}")
+    }
+}
+
+/// Where a version is noted beside its document: while it is stored, and when there is a later one.
+#[must_use]
+pub fn version_row(id: &str, version: u32) -> String {
+    format!("{id}@{version:05}")
+}
+
+/// Under which name a version is stored and charged: the first one's is the document's id.
+#[must_use]
+pub fn slot(id: &str, version: u32) -> String {
+    if version <= 1 {
+        id.to_owned()
+    } else {
+        version_row(id, version)
+    }
+}
+
 /// The name of the blob of a part's segment within the document that the part is to belong to.
 #[must_use]
 pub fn part_blob(part: &str, segment: usize) -> String {
@@ -237,7 +296,8 @@ pub fn segments_for(bytes: u64, segment_bytes: u64) -> usize {
 pub(crate) mod tests {
     use super::{
         Document, Piece, Purpose, Segment, blob_key, blob_name, document_id, document_of_upload,
-        is_document_id, part_blob, part_id, segments_for, upload_id,
+        is_document_id, part_blob, part_id, segments_for, slot, upload_id, version_blob,
+        version_row,
     };
     use crate::base::time::Millis;
 
@@ -263,6 +323,7 @@ pub(crate) mod tests {
             expires: Millis(9_000),
             network: "n1".into(),
             key: None,
+            about: Box::default(),
         }
     }
 
@@ -284,6 +345,29 @@ pub(crate) mod tests {
         expected.key = Some("k".into());
         assert_eq!(serde_json::from_str::<Document>(&sealed).unwrap(), expected);
         assert_eq!(serde_json::to_string(&expected).unwrap(), sealed);
+        // Since more is known of them:
+        let known = sealed.replace(r#""key":"k""#, r#""key":"k","about":{"epoch":3}"#);
+        expected.about.epoch = 3;
+        assert_eq!(serde_json::from_str::<Document>(&known).unwrap(), expected);
+        assert_eq!(serde_json::to_string(&expected).unwrap(), known);
+    }
+
+    #[test]
+    fn a_version_has_blobs_and_a_slot_of_its_own() {
+        assert_eq!(version_blob(1, "", 2), "00002");
+        assert_eq!(version_blob(2, "0a", 2), "v2-0a-00002");
+        assert_eq!(slot("file_1", 1), "file_1");
+        assert_eq!(slot("file_1", 2), "file_1@00002");
+        assert_eq!(version_row("file_1", 1), "file_1@00001");
+        let mut document = document("file_1", &[1]);
+        for (blob, of_parts) in [
+            (None, false),
+            (Some("v2-0a-00000"), false),
+            (Some("0a-00000"), true),
+        ] {
+            document.segments[0].blob = blob.map(str::to_owned);
+            assert_eq!(document.is_of_parts(), of_parts);
+        }
     }
 
     #[test]

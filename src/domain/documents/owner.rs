@@ -6,6 +6,9 @@
 //! ```
 //! A removed row is never shown; it stands until somebody has deleted its blobs and says so, so that none is forgotten.
 //!
+//! A new version of a document is begun and committed like a document, in a row beside it; at its commit the one before
+//! becomes an earlier version, of which some are kept as long as the document is there.
+//!
 //! The names of its stored [`Answers`] are kept beside them.
 //!
 //! An upload may carry an `Idempotency-Key`: [`Keys`] are kept beside the documents, so that a document and what its key
@@ -16,13 +19,17 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
+use super::about::{Grantee, Right};
+use super::access::{Access, Who, access, count_wrong};
 use super::answers::{Answer, Answers};
 use super::keys::{Finish, Keys, Standing};
-use super::manifest::{Document, Purpose, blob_key, blob_name};
+use super::manifest::{Document, Purpose, blob_key, blob_name, slot, version_row};
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
+pub mod details;
 pub mod uploads;
+mod versions;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +51,27 @@ pub struct Intent {
     pub segments: usize,
     /// From when on it counts as given up.
     pub abandoned: Millis,
+    /// Which version it is to become: the one behind that which is there.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub version: u32,
+    /// Tells a later version from another attempt to store it; empty for a first one, whose id is its own.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub mark: String,
+}
+
+const fn first() -> u32 {
+    1
+}
+const fn is_first(version: &u32) -> bool {
+    *version <= 1
+}
+
+impl Intent {
+    /// Under which name it is noted and charged.
+    #[must_use]
+    pub fn slot(&self) -> String {
+        slot(&self.id, self.version)
+    }
 }
 
 /// What one principal may keep.
@@ -80,6 +108,9 @@ pub enum Command {
         key: Option<String>,
         /// The owner's key, sealed by the keyring, should they have none yet.
         owner_key: String,
+        /// Who stores a new version of it, where that is not its owner.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<Box<Who>>,
     },
     /// An upload in parts is about to begin.
     BeginUpload {
@@ -111,17 +142,47 @@ pub enum Command {
         /// What its key stands for from now on.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         finish: Option<Finish>,
+        /// How many versions of it are kept, this one included.
+        #[serde(default = "first")]
+        keep: u32,
     },
     /// It will not be stored after all, whatever was reached. Once its key stands for its reply it is too late: another
     /// call may have given that reply already.
     Abort {
-        /// The document's id.
+        /// The intent's slot.
         id: String,
+        /// The intent's mark.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        mark: String,
     },
     /// One document.
     Get {
         /// The document's id.
         id: String,
+        /// An earlier version of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u32>,
+        /// Who asks, where that is not its owner.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<Box<Who>>,
+    },
+    /// All versions of a document, the newest first.
+    Versions {
+        /// The document's id.
+        id: String,
+        /// As for [`Command::Get`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<Box<Who>>,
+    },
+    /// About what else is known of a document.
+    Details {
+        /// The document's id.
+        id: String,
+        /// As for [`Command::Get`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        who: Option<Box<Who>>,
+        /// What.
+        ask: details::Ask,
     },
     /// Some documents, by time of creation.
     List {
@@ -139,7 +200,7 @@ pub enum Command {
         /// The document's id.
         id: String,
     },
-    /// Everything goes, what is still coming included, and the owner's key with it.
+    /// Everything goes, what is still coming included, and the owner's key with it; but not what an operator holds.
     Forget,
     /// What is expired, abandoned or deleted and has blobs left?
     Sweep {
@@ -181,8 +242,30 @@ pub enum Reply {
         /// Which limit.
         shortage: Shortage,
     },
-    /// There is no such document, it is not complete, or it is gone. Or the key is another upload's.
+    /// There is no such document for whoever asks, it is not complete, or it is gone. Or the key is another upload's.
     NotFound,
+    /// They may read it, but not do that.
+    Forbidden {
+        /// What they may do.
+        right: Right,
+    },
+    /// The link that was shown has a passphrase.
+    Passphrase {
+        /// The one that was given is not right.
+        wrong: bool,
+        /// Too many were wrong: for so long it opens to nobody.
+        wait: Option<Millis>,
+    },
+    /// It is at another version, or the next one is being stored.
+    Stale {
+        /// The version that is there.
+        version: u32,
+    },
+    /// It must stay, until then or until an operator says otherwise.
+    Kept {
+        /// When it may go.
+        until: Option<Millis>,
+    },
     /// Another upload has the key.
     Busy {
         /// For how long at most, when no more is heard of it.
@@ -202,6 +285,13 @@ pub enum Reply {
         /// The owner's key, sealed by the keyring.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         owner_key: Option<String>,
+        /// What they may do with it.
+        right: Right,
+    },
+    /// What else is known of a document.
+    Details {
+        /// What.
+        told: Box<details::Told>,
     },
     /// About an upload in parts.
     Upload {
@@ -248,6 +338,9 @@ pub struct Purge {
     pub owner: String,
     /// As in [`Document::network`].
     pub network: String,
+    /// Under which name it is charged, where that is not its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charge: Option<String>,
     /// How many segments can have been written under the names of their places.
     pub segments: usize,
     /// The document whose blobs they are, where this is the row of a part.
@@ -259,9 +352,18 @@ pub struct Purge {
     /// Not before that, since some may still be written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Millis>,
+    /// With whom it was shared: where that is noted elsewhere.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub noted: Vec<String>,
 }
 
 impl Purge {
+    /// Under which name it is charged.
+    #[must_use]
+    pub fn charged(&self) -> &str {
+        self.charge.as_deref().unwrap_or(&self.id)
+    }
+
     /// The keys of its blobs; some may never have been written.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
@@ -280,6 +382,8 @@ pub struct OwnerDocuments {
     rows: BTreeMap<String, Row>,
     keys: Keys,
     answers: Answers,
+    /// Comments, by document and id.
+    comments: details::Comments,
     /// The owner's key, sealed by the keyring: it goes with the last row.
     owner_key: Option<String>,
     /// Rows that this version cannot read: kept, so that a newer one still can.
@@ -292,22 +396,24 @@ enum Row {
     Pending(Intent),
     Open(Box<Uploading>),
     Ready(Document),
+    /// A version that is not the newest.
+    Earlier(Document),
     Removed(Purge),
 }
 
 impl Row {
     /// When it is over by itself.
-    const fn due(&self) -> Option<Millis> {
+    fn due(&self) -> Option<Millis> {
         match self {
             Self::Pending(intent) => Some(intent.abandoned),
             Self::Open(upload) => Some(upload.intent.abandoned),
-            Self::Ready(document) => Some(document.expires),
+            Self::Ready(document) | Self::Earlier(document) => document.over(),
             Self::Removed(_) => None,
         }
     }
 
     /// When there is something to sweep of it.
-    const fn sweepable(&self) -> Option<Millis> {
+    fn sweepable(&self) -> Option<Millis> {
         match self {
             Self::Removed(purge) => purge.after,
             other => other.due(),
@@ -320,29 +426,10 @@ impl Row {
 
     fn purge(&self, now: Millis) -> Purge {
         match self {
-            Self::Pending(intent) => Purge {
-                id: intent.id.clone(),
-                owner: intent.owner.clone(),
-                network: intent.network.clone(),
-                segments: intent.segments,
-                document: None,
-                blobs: Vec::new(),
-                after: None,
-            },
+            Self::Pending(intent) => versions::purge_of_intent(intent),
             Self::Open(upload) => uploads::purge_of(now, upload),
-            Self::Ready(document) => {
-                let named = document.segments.iter().filter_map(|s| s.blob.clone());
-                let blobs: Vec<String> = named.collect();
-                Purge {
-                    id: document.id.clone(),
-                    owner: document.owner.clone(),
-                    network: document.network.clone(),
-                    segments: document.segments.len().saturating_sub(blobs.len()),
-                    document: None,
-                    blobs,
-                    after: None,
-                }
-            }
+            Self::Ready(document) => versions::purge_of(document, true),
+            Self::Earlier(document) => versions::purge_of(document, false),
             Self::Removed(purge) => purge.clone(),
         }
     }
@@ -363,7 +450,10 @@ impl Machine for OwnerDocuments {
                 owner.owner_key = Some(value);
             } else if let (Some(id), Ok(row)) = (id, serde_json::from_str(&value)) {
                 owner.rows.insert(id.to_owned(), row);
-            } else if !owner.keys.load(&key, &value) && !owner.answers.load(&key, &value) {
+            } else if !owner.keys.load(&key, &value)
+                && !owner.answers.load(&key, &value)
+                && !details::load(&mut owner.comments, &key, &value)
+            {
                 owner.foreign_rows = true;
             }
         }
@@ -377,7 +467,11 @@ impl Machine for OwnerDocuments {
                 limits,
                 key,
                 owner_key,
-            } => self.begin(now, intent, limits, key, owner_key),
+                who,
+            } => match self.may_begin(now, &intent, who.as_deref()) {
+                Ok(()) => self.begin(now, intent, limits, key, owner_key),
+                Err(reply) => (*reply, Effects::default()),
+            },
             Command::BeginUpload {
                 upload,
                 limits,
@@ -389,13 +483,17 @@ impl Machine for OwnerDocuments {
                 (reply, effects)
             }
             Command::Renew { id, key } => self.renew(now, &id, &key),
-            Command::Commit { document, finish } => self.commit(now, document, finish),
-            Command::Abort { id } => self.abort(now, &id),
-            Command::Delete { id } => self.remove(now, &id, |row| {
-                matches!(row, Row::Ready(_)) && !row.is_over(now)
-            }),
+            Command::Commit {
+                document,
+                finish,
+                keep,
+            } => self.commit(now, document, finish, keep),
+            Command::Abort { id, mark } => self.abort(now, &id, &mark),
+            Command::Delete { id } => self.delete(now, &id),
             Command::Forget => self.forget(now),
-            Command::Get { id } => (self.get(now, &id), Effects::default()),
+            Command::Get { id, version, who } => self.get(now, &id, version, who.as_deref()),
+            Command::Versions { id, who } => self.versions(now, &id, who.as_deref()),
+            Command::Details { id, who, ask } => self.details(now, &id, who.as_deref(), ask),
             Command::List {
                 after,
                 limit,
@@ -451,7 +549,7 @@ impl OwnerDocuments {
         owner_key: String,
     ) -> (Reply, Effects) {
         let standing = key.as_deref().map_or(Standing::Free, |key| {
-            self.keys.standing(now, key, &intent.id)
+            self.keys.standing(now, key, &intent.slot())
         });
         match standing {
             Standing::Free => {}
@@ -460,7 +558,8 @@ impl OwnerDocuments {
                 return (Reply::Repeated { fingerprint, body }, Effects::default());
             }
         }
-        match self.rows.get(&intent.id) {
+        let slot = intent.slot();
+        match self.rows.get(&slot) {
             Some(Row::Pending(known)) if *known == intent => {
                 let owner_key = self.owner_key.clone().unwrap_or_default();
                 return (Reply::Begun { owner_key }, Effects::default());
@@ -468,15 +567,14 @@ impl OwnerDocuments {
             Some(_) => return (Reply::NotFound, Effects::default()),
             None => {}
         }
-        if let Some(shortage) = self.shortage(now, intent.reserved, limits) {
+        if let Some(shortage) =
+            self.shortage(now, u32::from(intent.version <= 1), intent.reserved, limits)
+        {
             return (Reply::Full { shortage }, Effects::default());
         }
-        let claimed = key.and_then(|key| {
-            self.keys
-                .claim(now, key, intent.id.clone(), intent.abandoned)
-        });
+        let claimed = key.and_then(|key| self.keys.claim(now, key, slot.clone(), intent.abandoned));
         let (owner_key, made) = self.owner_key(owner_key);
-        let effects = self.put(intent.id.clone(), Row::Pending(intent));
+        let effects = self.put(slot, Row::Pending(intent));
         (Reply::Begun { owner_key }, effects.and(claimed).and(made))
     }
 
@@ -495,7 +593,7 @@ impl OwnerDocuments {
             Some(_) => return (Reply::NotFound, Effects::default()),
             None => {}
         }
-        if let Some(shortage) = self.shortage(now, upload.intent.reserved, limits) {
+        if let Some(shortage) = self.shortage(now, 1, upload.intent.reserved, limits) {
             return (Reply::Full { shortage }, Effects::default());
         }
         let (owner_key, made) = self.owner_key(owner_key);
@@ -503,20 +601,21 @@ impl OwnerDocuments {
         (Reply::Begun { owner_key }, effects.and(made))
     }
 
-    /// What there is no room for, should one more come with so many bytes.
-    fn shortage(&self, now: Millis, bytes: u64, limits: Limits) -> Option<Shortage> {
-        let (mut count, mut bytes) = (1u32, bytes);
+    /// What there is no room for, should so many documents more come with so many bytes: none for a new version.
+    fn shortage(&self, now: Millis, more: u32, bytes: u64, limits: Limits) -> Option<Shortage> {
+        let (mut count, mut bytes) = (more, bytes);
         for row in self.rows.values().filter(|row| !row.is_over(now)) {
-            let size = match row {
-                Row::Pending(intent) => intent.reserved,
-                Row::Open(upload) => upload.intent.reserved,
-                Row::Ready(document) => document.bytes,
+            let (is_document, size) = match row {
+                Row::Pending(intent) => (intent.version <= 1, intent.reserved),
+                Row::Open(upload) => (true, upload.intent.reserved),
+                Row::Ready(document) => (true, document.bytes),
+                Row::Earlier(document) => (false, document.bytes),
                 Row::Removed(_) => continue,
             };
-            count = count.saturating_add(1);
+            count = count.saturating_add(u32::from(is_document));
             bytes = bytes.saturating_add(size);
         }
-        if count > limits.count {
+        if count > limits.count && more > 0 {
             Some(Shortage::Count)
         } else if bytes > limits.bytes {
             Some(Shortage::Bytes)
@@ -552,27 +651,45 @@ impl OwnerDocuments {
         now: Millis,
         document: Document,
         finish: Option<Finish>,
+        keep: u32,
     ) -> (Reply, Effects) {
-        let holds_its_key = |finish: &Finish| self.keys.holds(&finish.key, &document.id);
-        match self.rows.get(&document.id) {
-            Some(Row::Ready(known)) if *known == document => (Reply::Done, Effects::default()),
+        let slot = document.slot();
+        if let Some(Row::Ready(known)) = self.rows.get(&document.id)
+            && known.is_stored_as(&document)
+        {
+            return (Reply::Done, Effects::default());
+        }
+        let holds_its_key = |finish: &Finish| self.keys.holds(&finish.key, &slot);
+        match self.rows.get(&slot) {
             Some(Row::Pending(intent))
                 if now < intent.abandoned
+                    && document.id == intent.id
+                    && document.version == intent.version
                     && document.bytes <= intent.reserved
                     && document.segments.len() <= intent.segments
-                    && finish.as_ref().is_none_or(holds_its_key) =>
-            {
-                let finished = finish
-                    .map(|finish| self.keys.finish(now, document.id.clone(), finish))
-                    .unwrap_or_default();
-                let effects = self.put(document.id.clone(), Row::Ready(document));
-                (Reply::Done, effects.and(finished))
-            }
-            _ => (Reply::NotFound, Effects::default()),
+                    && finish.as_ref().is_none_or(holds_its_key) => {}
+            _ => return (Reply::NotFound, Effects::default()),
         }
+        let (reply, effects) = if document.version > 1 {
+            match self.follow(now, document, keep) {
+                Some(done) => done,
+                None => return (Reply::NotFound, Effects::default()),
+            }
+        } else {
+            (Reply::Done, self.put(slot.clone(), Row::Ready(document)))
+        };
+        let finished = finish
+            .map(|finish| self.keys.finish(now, slot, finish))
+            .unwrap_or_default();
+        (reply, effects.and(finished))
     }
 
-    fn abort(&mut self, now: Millis, id: &str) -> (Reply, Effects) {
+    fn abort(&mut self, now: Millis, id: &str, mark: &str) -> (Reply, Effects) {
+        if let Some(Row::Pending(intent)) = self.rows.get(id)
+            && intent.mark != mark
+        {
+            return (Reply::NotFound, Effects::default());
+        }
         if let Some(Standing::Finished { fingerprint, body }) = self.keys.finished(id) {
             return (Reply::Repeated { fingerprint, body }, Effects::default());
         }
@@ -581,14 +698,86 @@ impl OwnerDocuments {
         (reply, effects.and(freed))
     }
 
-    fn get(&self, now: Millis, id: &str) -> Reply {
-        match self.rows.get(id) {
-            Some(row @ Row::Ready(document)) if !row.is_over(now) => Reply::Found {
-                document: document.clone(),
-                owner_key: self.owner_key.clone(),
-            },
-            _ => Reply::NotFound,
+    /// The document as far as it is there for whoever asks; what is counted of a wrong passphrase is kept.
+    fn reach(
+        &mut self,
+        now: Millis,
+        id: &str,
+        who: Option<&Who>,
+        wanted: Right,
+    ) -> Result<(Document, Right), Box<(Reply, Effects)>> {
+        let told = |reply| Box::new((reply, Effects::default()));
+        let found = match self.rows.get(id) {
+            Some(row @ Row::Ready(document)) if !row.is_over(now) => document,
+            _ => return Err(told(Reply::NotFound)),
+        };
+        let passphrase = |wrong, wait| Reply::Passphrase { wrong, wait };
+        let right = match who.map(|who| access(now, found, who)) {
+            None => Right::Own,
+            Some(Access::May(right)) => right,
+            Some(Access::Nothing) => return Err(told(Reply::NotFound)),
+            Some(Access::Passphrase) => return Err(told(passphrase(false, None))),
+            Some(Access::Locked { wait }) => {
+                return Err(told(passphrase(true, Some(wait))));
+            }
+            Some(Access::Wrong { share }) => {
+                let mut document = found.clone();
+                for known in &mut document.about.shares {
+                    if let (true, Grantee::Link(link)) = (known.id == share, &mut known.with) {
+                        count_wrong(now, link);
+                    }
+                }
+                let effects = self.put(id.to_owned(), Row::Ready(document));
+                return Err(Box::new((passphrase(true, None), effects)));
+            }
+        };
+        if right < wanted {
+            return Err(told(Reply::Forbidden { right }));
         }
+        Ok((found.clone(), right))
+    }
+
+    fn get(
+        &mut self,
+        now: Millis,
+        id: &str,
+        version: Option<u32>,
+        who: Option<&Who>,
+    ) -> (Reply, Effects) {
+        let (document, right) = match self.reach(now, id, who, Right::View) {
+            Ok(reached) => reached,
+            Err(told) => return *told,
+        };
+        let owner_key = self.owner_key.clone();
+        let found = |document| Reply::Found {
+            document,
+            owner_key,
+            right,
+        };
+        let reply = match version {
+            Some(version) if version != document.version => {
+                match self.rows.get(&version_row(id, version)) {
+                    Some(Row::Earlier(earlier)) if right >= Right::Edit => found(earlier.clone()),
+                    _ => Reply::NotFound,
+                }
+            }
+            _ => found(document),
+        };
+        (reply, Effects::default())
+    }
+
+    fn delete(&mut self, now: Millis, id: &str) -> (Reply, Effects) {
+        if let Some(row @ Row::Ready(document)) = self.rows.get(id)
+            && !row.is_over(now)
+            && document.about.is_kept(now)
+        {
+            let until = document.about.keep_until;
+            let until = until.filter(|_| document.about.hold.is_none());
+            return (Reply::Kept { until }, Effects::default());
+        }
+        self.remove(now, id, |row| {
+            matches!(row, Row::Ready(_)) && !row.is_over(now)
+        })
     }
 
     fn list(
@@ -629,27 +818,42 @@ impl OwnerDocuments {
         }
     }
 
-    /// Removes a row; removing it again gives the same answer as long as its blobs are there.
+    /// Removes a row, and with a document all its versions; removing it again gives the same answer as long as its blobs
+    /// are there.
     fn remove(&mut self, now: Millis, id: &str, may: impl Fn(&Row) -> bool) -> (Reply, Effects) {
         let Some(row) = self.rows.get(id).filter(|row| may(row)) else {
             return (Reply::NotFound, Effects::default());
         };
-        let purge = row.purge(now);
-        let effects = self.put(id.to_owned(), Row::Removed(purge.clone()));
-        let reply = Reply::Purge {
-            purges: vec![purge],
-            next_due: self.next_due(),
-        };
-        (reply, effects)
+        let mut purges = vec![row.purge(now)];
+        let versions = self.versions_of(id);
+        purges.extend(versions.filter_map(|(_, row)| match row {
+            // Whoever stores it learns at its commit that there is no document any more.
+            Row::Pending(_) => None,
+            row => Some(row.purge(now)),
+        }));
+        let mut effects = Effects::default();
+        for purge in &purges {
+            let row = Row::Removed(purge.clone());
+            effects = effects.then(self.put(purge.id.clone(), row));
+        }
+        let next_due = self.next_due();
+        (Reply::Purge { purges, next_due }, effects)
     }
 
     fn forget(&mut self, now: Millis) -> (Reply, Effects) {
         let mut effects = Effects::default();
+        let mut held = false;
         let ids: Vec<String> = self.rows.keys().cloned().collect();
         for id in ids {
             let Some(row) = self.rows.get(&id) else {
                 continue;
             };
+            if let Row::Ready(document) | Row::Earlier(document) = row
+                && document.about.hold.is_some()
+            {
+                held = true;
+                continue;
+            }
             let mut purge = row.purge(now);
             if let Row::Pending(intent) = row {
                 // Its writer learns it at the commit at the latest.
@@ -657,7 +861,8 @@ impl OwnerDocuments {
             }
             effects = effects.then(self.put(id, Row::Removed(purge)));
         }
-        let key = self.owner_key.take().map(|_| Write {
+        // What an operator holds must stay readable.
+        let key = self.owner_key.take_if(|_| !held).map(|_| Write {
             key: OWNER_KEY_ROW.to_owned(),
             value: None,
         });
@@ -693,6 +898,7 @@ impl OwnerDocuments {
         for id in ids {
             if matches!(self.rows.get(id), Some(Row::Removed(_))) {
                 self.rows.remove(id);
+                writes.extend(self.forget_comments(id));
                 writes.push(Write {
                     key: row_key(id),
                     value: None,
@@ -706,8 +912,14 @@ impl OwnerDocuments {
     fn remove_what_is_over(&mut self, now: Millis) -> Vec<Write> {
         let mut forgotten = self.keys.expire(now);
         forgotten.extend(self.answers.expire(now));
-        let over = self.rows.iter_mut().filter(|(_, row)| row.is_over(now));
-        let removed = over.filter_map(|(id, row)| {
+        let over: Vec<String> = self
+            .rows
+            .iter()
+            .filter(|(id, row)| row.is_over(now) || self.is_left_over(now, id, row))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let removed = over.iter().filter_map(|id| {
+            let row = self.rows.get_mut(id)?;
             *row = Row::Removed(row.purge(now));
             row_write(id, row)
         });
@@ -732,6 +944,7 @@ impl OwnerDocuments {
         let nothing_left = self.rows.is_empty()
             && self.keys.is_empty()
             && self.answers.is_empty()
+            && self.comments.is_empty()
             && !self.foreign_rows;
         if nothing_left {
             self.owner_key = None;

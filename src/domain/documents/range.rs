@@ -12,6 +12,12 @@ pub fn not_modified(if_none_match: Option<&str>, etag: &str) -> bool {
     let Some(header) = if_none_match else {
         return false;
     };
+    names(header, etag)
+}
+
+/// Does a header name that tag, or any? `If-Match` (RFC 9110 §13.1.1) does so as well; our tags are all strong.
+#[must_use]
+pub fn names(header: &str, etag: &str) -> bool {
     header.trim() == "*" || entity_tags(header).any(|tag| tag == etag)
 }
 

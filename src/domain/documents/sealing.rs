@@ -93,6 +93,39 @@ pub fn segment(
     MessageKey::of_header(data_key, &place.context("gatehouse/segment", blob), &header)
 }
 
+/// Seals a comment beside a version under that version's key.
+///
+/// # Errors
+/// Never, for a text of this length.
+pub fn seal_comment(
+    data_key: &Bytes32,
+    place: &Place<'_>,
+    id: &str,
+    text: &[u8],
+    nonce: &Nonce,
+) -> Result<String, AeadError> {
+    aead::seal(
+        data_key,
+        nonce,
+        &place.context("gatehouse/comment", id),
+        text,
+    )
+}
+
+/// Undoes [`seal_comment`].
+///
+/// # Errors
+/// Another key, another place, or the text was changed.
+pub fn open_comment(
+    data_key: &Bytes32,
+    place: &Place<'_>,
+    id: &str,
+    sealed: &str,
+) -> Result<Vec<u8>, AeadError> {
+    let context = place.context("gatehouse/comment", id);
+    aead::open(data_key, &context, sealed).map(|plain| plain.reveal().clone())
+}
+
 /// A header as it is kept in a row.
 #[must_use]
 pub fn kept(key: &MessageKey) -> String {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::about::{Provenance, Right};
 use super::manifest::{Document, Purpose};
 use super::owner::uploads::Part;
 use crate::base::time::Millis;
@@ -78,6 +79,84 @@ pub fn file(document: &Document, shape: Shape) -> String {
         Shape::OpenAi => json(&OpenAiFile::from(document)),
         Shape::Anthropic => json(&AnthropicFile::from(document)),
     }
+}
+
+/// What we tell of a document beside what the dialects have.
+#[derive(Serialize)]
+struct Ours<'a> {
+    version: u32,
+    content_type: &'a str,
+    sha256: &'a str,
+    tags: &'a [String],
+    provenance: &'a Provenance,
+    keep_until: Option<u64>,
+    held: bool,
+    shared: bool,
+    /// What whoever asks may do with it.
+    right: Right,
+}
+
+impl<'a> Ours<'a> {
+    fn of(document: &'a Document, right: Right) -> Self {
+        let about = &document.about;
+        Self {
+            version: document.version,
+            content_type: &document.content_type,
+            sha256: &document.sha256,
+            tags: &about.tags,
+            provenance: &about.provenance,
+            keep_until: about.keep_until.map(Millis::secs),
+            held: about.hold.is_some(),
+            shared: !about.shares.is_empty(),
+            right,
+        }
+    }
+}
+
+/// One document, with all that is known of it, for whoever may do that with it.
+#[must_use]
+pub fn file_for(document: &Document, right: Right, shape: Shape) -> String {
+    #[derive(Serialize)]
+    struct With<'a, F: Serialize> {
+        #[serde(flatten)]
+        file: F,
+        gatehouse: Ours<'a>,
+    }
+    let gatehouse = Ours::of(document, right);
+    match shape {
+        Shape::OpenAi => json(&With {
+            file: OpenAiFile::from(document),
+            gatehouse,
+        }),
+        Shape::Anthropic => json(&With {
+            file: AnthropicFile::from(document),
+            gatehouse,
+        }),
+    }
+}
+
+/// As [`file_for`] in OpenAI's words, for a list.
+#[must_use]
+pub fn file_value(document: &Document, right: Right) -> serde_json::Value {
+    serde_json::from_str(&file_for(document, right, Shape::OpenAi)).unwrap_or_default()
+}
+
+/// A version of a document.
+#[must_use]
+pub fn version(document: &Document) -> serde_json::Value {
+    let provenance = &document.about.provenance;
+    let stored = provenance.at.unwrap_or(document.created);
+    serde_json::json!({
+        "object": "file.version",
+        "file_id": document.id,
+        "version": document.version,
+        "bytes": document.bytes,
+        "sha256": document.sha256,
+        "content_type": document.content_type,
+        "created_at": stored.secs(),
+        "expires_at": document.expires.secs(),
+        "provenance": provenance,
+    })
 }
 
 /// How far an upload is.

@@ -4,6 +4,8 @@
 mod keys;
 mod parts;
 mod sealing;
+mod sharing;
+mod versions;
 
 use std::collections::BTreeMap;
 
@@ -144,6 +146,7 @@ fn assert_nothing_left(port: &FakePort, when: &str) {
             port.rows(class)
         );
     }
+    assert!(port.many_rows(Class::Shared).is_empty(), "notes {when}");
     assert!(!port.has_idle_alarm(), "{when}");
 }
 
@@ -192,7 +195,15 @@ fn a_document_is_stored_listed_read_and_deleted() {
     );
     assert_eq!(listed(&port, &caller), [id]);
     let described = Received::from(block_on(get(&port, &caller, &head("GET", "/"), id)).unwrap());
-    assert_eq!(described.json(), expected);
+    let mut described = described.json();
+    let ours = described.as_object_mut().unwrap().shift_remove("gatehouse");
+    assert_eq!(described, expected);
+    let ours = ours.unwrap();
+    assert_eq!(ours["provenance"], serde_json::json!({"by": "vis_1"}));
+    assert_eq!(
+        (&ours["version"], &ours["right"]),
+        (&1.into(), &"own".into())
+    );
 
     let received = read(&port, &caller, id, &head("GET", "/")).unwrap();
     assert_eq!((received.status, received.body.as_slice()), (200, CONTENT));

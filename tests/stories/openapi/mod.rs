@@ -13,7 +13,7 @@ use std::path::Path;
 
 use gatehouse::domain::admin::ENDPOINTS;
 use gatehouse::domain::identity::roles::markdown;
-use gatehouse::domain::route::{Route, route};
+use gatehouse::domain::route::{FileAspect, Route, route};
 use serde_json::Value;
 
 use document::{PLAIN, document, path_of};
@@ -202,6 +202,21 @@ fn number(route: &Route) -> Option<usize> {
         Route::UploadParts(_) => 42,
         Route::UploadComplete(_) => 43,
         Route::UploadCancel(_) => 44,
+        Route::FileAspect(_, aspect) => match aspect {
+            FileAspect::Update => 45,
+            FileAspect::NewVersion => 46,
+            FileAspect::Versions => 47,
+            FileAspect::DeleteVersion(_) => 48,
+            FileAspect::Shares => 49,
+            FileAspect::Share => 50,
+            FileAspect::Unshare(_) => 51,
+            FileAspect::Comments => 52,
+            FileAspect::Comment => 53,
+            FileAspect::DeleteComment(_) => 54,
+        },
+        Route::Shared => 55,
+        Route::LinkGet(_) => 56,
+        Route::LinkContent(_) => 57,
         Route::Admin(_) | Route::AdminPage(_) | Route::Preflight => return None,
     })
 }
@@ -210,13 +225,20 @@ fn number(route: &Route) -> Option<usize> {
 fn every_other_route_is_there() {
     let mut found = BTreeSet::new();
     for plain in PLAIN {
-        let path = plain.path.replace("{id}", "x");
+        let parts = plain
+            .path
+            .split('/')
+            .map(|part| match part.strip_prefix('{') {
+                Some(_) => "x",
+                None => part,
+            });
+        let path = parts.collect::<Vec<_>>().join("/");
         let route =
             route(plain.method, &path).unwrap_or_else(|_| panic!("{} {path}", plain.method));
         assert_eq!(route.label(), plain.path);
         assert!(found.insert(number(&route).unwrap()), "{path} stands twice");
     }
-    assert_eq!(found, (0..45).collect());
+    assert_eq!(found, (0..58).collect());
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::support::operator::owner_of;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Left {
     Document,
+    Link,
     /// A document that comes in parts and is not complete.
     Upload,
     /// An answer that is kept, in the dialect of its endpoint.
@@ -46,7 +47,7 @@ fn ask(method: &'static str, path: &'static str, left: Left) -> Ask {
 }
 
 fn asks() -> Vec<Ask> {
-    use Left::{Answer, Document, SiteKey, Stream, Upload};
+    use Left::{Answer, Document, Link, SiteKey, Stream, Upload};
     use Protocol::{Chat, Messages, Responses};
     let mut all = vec![
         ask("GET", "/v1/files?after={}", Document),
@@ -54,6 +55,15 @@ fn asks() -> Vec<Ask> {
         ask("HEAD", "/v1/files/{}", Document),
         ask("GET", "/v1/files/{}/content", Document),
         ask("DELETE", "/v1/files/{}", Document),
+        ask("GET", "/v1/files/{}/versions", Document),
+        ask("GET", "/v1/files/{}/shares", Document),
+        ask("GET", "/v1/files/{}/comments", Document),
+        ask("POST", "/v1/files/{}/content", Document),
+        ask("DELETE", "/v1/files/{}/versions/9", Document),
+        ask("DELETE", "/v1/files/{}/shares/none", Document),
+        ask("DELETE", "/v1/files/{}/comments/none", Document),
+        ask("GET", "/v1/shared/{}", Link),
+        ask("GET", "/v1/shared/{}/content", Link),
         ask("GET", "/v1/uploads/{}", Upload),
         ask("GET", "/v1/uploads/{}/parts", Upload),
         ask("POST", "/v1/uploads/{}/parts", Upload),
@@ -91,6 +101,16 @@ fn asks() -> Vec<Ask> {
         body: json!({"part_ids": []}),
         ..ask("POST", "/v1/uploads/{}/complete", Upload)
     });
+    for (path, body) in [
+        ("/v1/files/{}", json!({"tags": ["a"]})),
+        ("/v1/files/{}/shares", json!({"with": "public"})),
+        ("/v1/files/{}/comments", json!({"text": "a"})),
+    ] {
+        all.push(Ask {
+            body,
+            ..ask("POST", path, Document)
+        });
+    }
     all.push(Ask {
         body: json!({"site_key": "{}"}),
         ..ask("POST", "/api/session", SiteKey)
@@ -99,7 +119,7 @@ fn asks() -> Vec<Ask> {
 }
 
 /// Routes that show or change what belongs to whoever asks: asked with credentials of another tenant.
-const OWN: [(&str, &str); 9] = [
+const OWN: [(&str, &str); 10] = [
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/me"),
@@ -107,6 +127,7 @@ const OWN: [(&str, &str); 9] = [
     ("GET", "/api/me/export"),
     ("POST", "/api/me/erase"),
     ("GET", "/v1/files"),
+    ("GET", "/v1/shared"),
     ("GET", "/v1/models"),
     ("POST", "/v1/chat/completions"),
 ];
@@ -203,6 +224,13 @@ fn guest(port: &FakePort, at: usize, who: Who) -> Guest {
 fn leave(port: &FakePort, guest: &Guest, left: Left) -> String {
     match left {
         Left::Document => guest.upload(port),
+        Left::Link => {
+            let id = guest.upload(port);
+            let link = json!({"with": "link"});
+            let made = guest.ask(port, "POST", &format!("/v1/files/{id}/shares"), &link);
+            assert_eq!(made.status, 200, "{}", made.text());
+            made.json()["token"].as_str().unwrap().to_owned()
+        }
         Left::Upload => {
             let wanted = json!({"filename": "4711.txt", "purpose": "user_data", "bytes": 9, "mime_type": "text/plain"});
             let begun = guest.ask(port, "POST", "/v1/uploads", &wanted);
@@ -258,6 +286,17 @@ fn part(port: &FakePort, by: &Guest, path: &str, content: &str) -> Received {
     by.send(port, head, form.as_bytes())
 }
 
+/// Sends a new version of a document.
+fn version(port: &FakePort, by: &Guest, path: &str) -> Received {
+    let form = "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\n\r\nother\r\n--B--\r\n";
+    let head = Head {
+        content_type: Some("multipart/form-data; boundary=B".into()),
+        content_length: Some(form.len() as u64),
+        ..by.head(port, "POST", path)
+    };
+    by.send(port, head, form.as_bytes())
+}
+
 fn nobody(id: &str) -> String {
     let at = id.rfind(['_', '-']).map_or(0, |_| {
         // An id of an answer may hold both signs itself: what is before the first one is its prefix.
@@ -272,6 +311,9 @@ impl Ask {
         let path = self.path.replace("{}", id);
         if (self.method, self.left) == ("POST", Left::Upload) && path.ends_with("/parts") {
             return part(port, by, &path, "other");
+        }
+        if self.method == "POST" && path.ends_with("/content") {
+            return version(port, by, &path);
         }
         let body = if self.body.is_null() {
             Value::Null
@@ -311,7 +353,8 @@ fn an_id_of_another_tenant_is_an_id_of_nobody_for_visitors_and_keys() {
         for by in EVERYBODY {
             // A site key is nobody's of these, and a document or an upload nobody's at all.
             if (ask.left == Left::SiteKey && by != Who::Nobody)
-                || (matches!(ask.left, Left::Document | Left::Upload) && by == Who::Nobody)
+                || (matches!(ask.left, Left::Document | Left::Link | Left::Upload)
+                    && by == Who::Nobody)
             {
                 continue;
             }
@@ -340,6 +383,9 @@ fn an_id_of_another_tenant_is_an_id_of_nobody_for_visitors_and_keys() {
                     Left::Document => real
                         .holder
                         .get(&real.port, &format!("/v1/files/{}/content", real.id)),
+                    Left::Link => real
+                        .holder
+                        .get(&real.port, &format!("/v1/shared/{}", real.id)),
                     Left::Upload => real
                         .holder
                         .get(&real.port, &format!("/v1/uploads/{}", real.id)),
@@ -355,7 +401,10 @@ fn an_id_of_another_tenant_is_an_id_of_nobody_for_visitors_and_keys() {
                     // What is done cannot be cancelled, what is not there not be completed.
                     let refusable = ["cancel", "complete"];
                     let refused = refusable.iter().any(|end| ask.path.ends_with(end));
-                    let good = granted.status < 300 || refused && granted.status != 404;
+                    let is_unknown = ["/9", "/none"].iter().any(|end| ask.path.ends_with(end));
+                    let good = granted.status < 300
+                        || is_unknown && granted.status == 404
+                        || refused && granted.status != 404;
                     assert!(good, "{what}, as its own: {}", granted.text());
                 }
                 asked += 1;

@@ -47,6 +47,8 @@ pub struct Documents {
     pub ttl_seconds: u64,
     /// How long an upload in parts may take, in seconds.
     pub upload_ttl_seconds: u64,
+    /// How many versions of a document are kept, the newest included.
+    pub max_versions: u32,
     /// Accepted content types; `text/*` accepts a whole family.
     pub types: Vec<String>,
 }
@@ -61,6 +63,7 @@ impl Default for Documents {
             max_site_bytes: 10_737_418_240, // 10 GiB
             ttl_seconds: 604_800,           // 7 d × 86,400 s
             upload_ttl_seconds: 86_400,     // 24 h × 3,600 s
+            max_versions: 5,
             types: [
                 "text/*",
                 "application/json",
@@ -142,6 +145,8 @@ impl Documents {
             "must lie between 60 and 31536000",
         );
         // A quarter of an hour × 60 s, of which the last five minutes take no part any more; a week × 86,400 s.
+        let max_versions = "documents.max_versions";
+        faults.within(max_versions, self.max_versions.into(), 1, 100);
         let upload_ttl = "documents.upload_ttl_seconds";
         faults.within(upload_ttl, self.upload_ttl_seconds, 900, 604_800);
         faults.unless(

@@ -24,6 +24,8 @@ fn upload() -> Uploading {
             reserved: BYTES,
             segments: 0,
             abandoned: OVER,
+            version: 1,
+            mark: String::new(),
         },
         filename: "a.txt".into(),
         purpose: Purpose::UserData,
@@ -87,6 +89,7 @@ fn made(parts: &[&Stored]) -> Document {
         expires: EXPIRES,
         network: "n1".into(),
         key: Some("wrapped".into()),
+        about: Box::default(),
     }
 }
 
@@ -180,7 +183,17 @@ fn parts_become_the_document_in_the_order_in_which_they_are_named() {
     let Reply::Found {
         document: found,
         owner_key,
-    } = owner.apply(Millis(6), Command::Get { id: ID.into() }).0
+        ..
+    } = owner
+        .apply(
+            Millis(6),
+            Command::Get {
+                id: ID.into(),
+                version: None,
+                who: None,
+            },
+        )
+        .0
     else {
         panic!("not there");
     };
