@@ -9,6 +9,8 @@ use crate::base::time::Millis;
 pub struct Limits {
     /// Conversations.
     pub conversations: u32,
+    /// Memories.
+    pub memories: u32,
     /// Items of one conversation.
     pub items: u32,
     /// Bytes of one conversation as it is stored: sealed, which is about 4/3 of the text.
@@ -167,6 +169,22 @@ pub enum Command {
         /// The item's.
         item: String,
     },
+    /// Every memory, the newest first.
+    Memories,
+    /// Keep a memory. One that is there already stays as it is.
+    Remember {
+        /// What it is sealed with.
+        key: Key,
+        /// The memory.
+        memory: Memory,
+        /// How much there may be.
+        limits: Limits,
+    },
+    /// Delete a memory.
+    Unremember {
+        /// Its id.
+        id: String,
+    },
     /// Delete everything, the owner's key included.
     Forget,
 }
@@ -204,12 +222,27 @@ pub struct Item {
     pub mark: Mark,
 }
 
+/// A short fact as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Its id.
+    pub id: String,
+    /// When it was made.
+    pub created: Millis,
+    /// From when on it is gone.
+    pub expires: Millis,
+    /// What it says and where it comes from, sealed.
+    pub sealed: String,
+}
+
 /// Which limit is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Full {
     /// Conversations of the owner.
     Conversations,
+    /// Memories of the owner.
+    Memories,
     /// Items of the conversation.
     Items,
     /// Bytes of the conversation.
@@ -259,9 +292,16 @@ pub enum Reply {
         /// What they are sealed with.
         key: Key,
     },
+    /// Memories.
+    Memories {
+        /// The newest first.
+        memories: Vec<Memory>,
+        /// What they are sealed with.
+        key: Option<Key>,
+    },
     /// Done, or done before.
     Done,
-    /// There is no such conversation.
+    /// There is no such conversation, or no such memory.
     NotFound,
     /// There is no such item in it.
     NoItem,

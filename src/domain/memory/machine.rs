@@ -1,9 +1,10 @@
-//! The machine of an owner's conversations: exact limits, whole turns, and nothing done twice.
+//! The machine of an owner's conversations and memories: exact limits, whole turns, and nothing done twice.
 
 use super::command::{
-    Command, Conversation, Full, Item, Key, Limits, NewItem, Once, Order, Reply, Trim,
+    Command, Conversation, Full, Item, Key, Limits, Memory as Fact, NewItem, Once, Order, Reply,
+    Trim,
 };
-use super::rows::{self, CONVERSATIONS, KEY, Kept, KeptItem, SCHEMA, TOTAL, Total};
+use super::rows::{self, KEY, Kept, KeptItem, MEMORIES, SCHEMA, TOTAL, Total, USES};
 use super::schema::{self, Standing};
 use super::trim::cuts;
 use crate::base::rows::{MAX_VALUE_BYTES, RowMachine, Rows, RowsFault, Scan, Step};
@@ -76,7 +77,8 @@ impl<'r, R: Rows> Store<'r, R> {
     /// Writes the sums, and says what the shell is to do.
     fn close(self) -> Result<Step, RowsFault> {
         let had = self.before != Total::default();
-        if self.emptied || had && self.total.conversations == 0 {
+        let none = self.total.conversations == 0 && self.total.memories == 0;
+        if self.emptied || had && none {
             return Ok(Step {
                 alarm: None,
                 delete_all: true,
@@ -138,6 +140,19 @@ impl<'r, R: Rows> Store<'r, R> {
             } => self.items(&id, after.as_deref(), limit, order),
             Command::Item { id, item } => self.item(&id, &item),
             Command::DeleteItem { id, item } => self.delete_item(&id, &item),
+            Command::Memories => self.memories(),
+            Command::Remember {
+                key,
+                memory,
+                limits,
+            } => self.remember(&key, &memory, &limits),
+            Command::Unremember { id } => match self.find_memory(&id)? {
+                None => Ok(Reply::NotFound),
+                Some(memory) => {
+                    self.unremember(&memory)?;
+                    Ok(Reply::Done)
+                }
+            },
             Command::Forget => {
                 self.emptied = true;
                 Ok(Reply::Forgotten {
@@ -230,31 +245,39 @@ impl<'r, R: Rows> Store<'r, R> {
         self.total.bytes = moved(self.total.bytes);
         kept.told.bytes = moved(kept.told.bytes);
         kept.told.metadata = metadata;
-        self.used(&mut kept, limits);
+        self.used(&mut kept, limits)?;
         self.keep(&kept)?;
         self.described(kept)
     }
 
     fn list(&self, after: Option<&str>, limit: u32) -> Result<Reply, RowsFault> {
-        let mut all: Vec<Conversation> = Vec::new();
-        for (key, value) in self.scan(CONVERSATIONS)? {
-            let kept: Kept = rows::parsed(&key, &value)?;
-            if self.lives(&kept) {
-                all.push(kept.told);
-            }
-        }
-        all.sort_by(|a, b| (b.used, &b.id).cmp(&(a.used, &a.id)));
-        if let Some(after) = after {
-            match all.iter().position(|one| one.id == after) {
-                Some(at) => drop(all.drain(..=at)),
+        let after = match after {
+            None => None,
+            Some(id) => match self.find(id)? {
+                Some(kept) => Some(rows::used(kept.told.used, id)),
                 None => return Ok(Reply::NotFound),
+            },
+        };
+        let listed = self.rows.scan(Scan {
+            prefix: USES,
+            after: after.as_deref(),
+            descending: true,
+            limit: usize::MAX,
+        })?;
+        let (mut conversations, mut more) = (Vec::new(), false);
+        for (key, expires) in listed {
+            if rows::time(&key, &expires)? <= self.now {
+                continue;
             }
+            if conversations.len() == limit as usize {
+                more = true;
+                break;
+            }
+            let kept = self.find(rows::listed(&key))?;
+            conversations.extend(kept.map(|kept| kept.told));
         }
-        let limit = limit as usize;
-        let more = all.len() > limit;
-        all.truncate(limit);
         Ok(Reply::Conversations {
-            conversations: all,
+            conversations,
             more,
             key: self.key()?,
         })
@@ -301,7 +324,7 @@ impl<'r, R: Rows> Store<'r, R> {
             kept.done.drain(..surplus.min(kept.done.len()));
             kept.done.push(once);
         }
-        self.used(&mut kept, limits);
+        self.used(&mut kept, limits)?;
         self.keep(&kept)?;
         Ok(Reply::Done)
     }
@@ -523,6 +546,61 @@ impl<'r, R: Rows> Store<'r, R> {
         Ok(())
     }
 
+    // === memories ===
+
+    fn memories(&self) -> Result<Reply, RowsFault> {
+        let mut memories = self.all_memories()?;
+        memories.retain(|memory| self.now < memory.expires);
+        memories.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
+        Ok(Reply::Memories {
+            memories,
+            key: self.key()?,
+        })
+    }
+
+    fn remember(&mut self, key: &Key, memory: &Fact, limits: &Limits) -> Result<Reply, RowsFault> {
+        if let Some(other) = self.other_key(key)? {
+            return Ok(other);
+        }
+        if self.find_memory(&memory.id)?.is_some() {
+            return Ok(Reply::Done);
+        }
+        self.expire()?;
+        if self.total.memories >= limits.memories {
+            return Ok(full(Full::Memories));
+        }
+        let bytes = memory.sealed.len() as u64;
+        let total = self.total.bytes.saturating_add(bytes);
+        if total > limits.owner_bytes {
+            return Ok(full(Full::Owner));
+        }
+        self.begin(key)?;
+        self.total.memories = self.total.memories.saturating_add(1);
+        self.total.bytes = total;
+        self.wake_by(memory.expires);
+        rows::write(self.rows, &rows::memory(&memory.id), memory)?;
+        Ok(Reply::Done)
+    }
+
+    fn unremember(&mut self, memory: &Fact) -> Result<(), RowsFault> {
+        self.rows.remove(&rows::memory(&memory.id))?;
+        let bytes = memory.sealed.len() as u64;
+        self.total.memories = self.total.memories.saturating_sub(1);
+        self.total.bytes = self.total.bytes.saturating_sub(bytes);
+        Ok(())
+    }
+
+    fn find_memory(&self, id: &str) -> Result<Option<Fact>, RowsFault> {
+        let memory: Option<Fact> = rows::read(self.rows, &rows::memory(id))?;
+        Ok(memory.filter(|memory| self.now < memory.expires))
+    }
+
+    fn all_memories(&self) -> Result<Vec<Fact>, RowsFault> {
+        let rows = self.scan(MEMORIES)?.into_iter();
+        rows.map(|(key, value)| rows::parsed(&key, &value))
+            .collect()
+    }
+
     // === rows ===
 
     fn key(&self) -> Result<Option<Key>, RowsFault> {
@@ -560,14 +638,23 @@ impl<'r, R: Rows> Store<'r, R> {
         self.now < kept.told.expires
     }
 
-    fn used(&self, kept: &mut Kept, limits: &Limits) {
+    /// It is used now. The row that lists it goes; [`Self::keep`] writes the new one.
+    fn used(&mut self, kept: &mut Kept, limits: &Limits) -> Result<(), RowsFault> {
+        let listed = rows::used(kept.told.used, &kept.told.id);
+        self.rows.remove(&listed)?;
         // A clock that went back does not make it older.
         kept.told.used = kept.told.used.max(self.now);
         kept.told.expires = kept.told.used.plus(limits.ttl);
+        Ok(())
     }
 
     fn keep(&mut self, kept: &Kept) -> Result<(), RowsFault> {
         self.wake_by(kept.told.expires);
+        let (listed, expires) = (
+            rows::used(kept.told.used, &kept.told.id),
+            kept.told.expires.0.to_string(),
+        );
+        self.rows.put(&listed, expires.as_bytes())?;
         rows::write(self.rows, &rows::conversation(&kept.told.id), kept)
     }
 
@@ -580,6 +667,7 @@ impl<'r, R: Rows> Store<'r, R> {
     fn remove(&mut self, kept: &Kept) -> Result<(), RowsFault> {
         let id = &kept.told.id;
         self.rows.remove(&rows::conversation(id))?;
+        self.rows.remove(&rows::used(kept.told.used, id))?;
         for prefix in [rows::items(id), rows::contents(id), rows::names(id)] {
             self.rows.remove_all(&prefix)?;
         }
@@ -594,12 +682,21 @@ impl<'r, R: Rows> Store<'r, R> {
             return Ok(());
         }
         self.total.alarm = None;
-        for (key, value) in self.scan(CONVERSATIONS)? {
-            let kept: Kept = rows::parsed(&key, &value)?;
-            if self.lives(&kept) {
-                self.wake_by(kept.told.expires);
-            } else {
+        for (key, expires) in self.scan(USES)? {
+            let expires = rows::time(&key, &expires)?;
+            if self.now < expires {
+                self.wake_by(expires);
+            } else if let Some(kept) =
+                rows::read(self.rows, &rows::conversation(rows::listed(&key)))?
+            {
                 self.remove(&kept)?;
+            }
+        }
+        for memory in self.all_memories()? {
+            if self.now < memory.expires {
+                self.wake_by(memory.expires);
+            } else {
+                self.unremember(&memory)?;
             }
         }
         Ok(())

@@ -9,6 +9,8 @@
 //! | `i/<conversation>/<place>` | JSON: an item without its content |
 //! | `n/<conversation>/<item>` | the item's place |
 //! | `t/<conversation>/<place>` | the item's content, sealed |
+//! | `u/<time>/<conversation>` | when the conversation that was last used then is over |
+//! | `m/<memory>` | JSON: a memory |
 //!
 //! Ids, times, counts and sizes are in clear; what was said, and the metadata, are sealed before they come here.
 
@@ -28,11 +30,19 @@ pub const TOTAL: &str = "total";
 /// Conversations.
 pub const CONVERSATIONS: &str = "c/";
 
+/// Conversations by their last use.
+pub const USES: &str = "u/";
+/// Memories.
+pub const MEMORIES: &str = "m/";
+
 /// What an owner has altogether.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Total {
     /// Conversations.
     pub conversations: u32,
+    /// Memories.
+    #[serde(default)]
+    pub memories: u32,
     /// Sealed bytes of everything.
     pub bytes: u64,
     /// When the alarm is set for.
@@ -100,6 +110,28 @@ pub fn names(id: &str) -> String {
 /// The row that finds an item by its id.
 pub fn name(id: &str, item: &str) -> String {
     format!("n/{id}/{item}")
+}
+
+/// The row that lists a conversation by its last use. Times have 16 digits, good for 300,000 years.
+pub fn used(at: Millis, id: &str) -> String {
+    format!("u/{:016}/{id}", at.0)
+}
+
+/// The conversation that a row of [`USES`] lists.
+pub fn listed(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or_default()
+}
+
+/// A row's value as a time.
+pub fn time(key: &str, value: &[u8]) -> Result<Millis, RowsFault> {
+    let text = std::str::from_utf8(value).ok();
+    let time = text.and_then(|text| text.parse().ok());
+    time.map(Millis).ok_or_else(|| unreadable(key))
+}
+
+/// The row of a memory.
+pub fn memory(id: &str) -> String {
+    [MEMORIES, id].concat()
 }
 
 /// The place that ends an item's key.

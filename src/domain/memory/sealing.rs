@@ -34,6 +34,8 @@ pub enum At<'a> {
     Metadata(&'a str),
     /// An item of a conversation.
     Item(&'a str, &'a str),
+    /// A memory.
+    Memory(&'a str),
 }
 
 impl Place<'_> {
@@ -42,6 +44,7 @@ impl Place<'_> {
         let (what, conversation, id) = match self.at {
             At::Metadata(conversation) => ("metadata", conversation, ""),
             At::Item(conversation, item) => ("item", conversation, item),
+            At::Memory(id) => ("memory", "", id),
         };
         let said = [
             "gatehouse/memory",
@@ -108,6 +111,7 @@ mod tests {
             at(At::Item("conv_2", "msg_1")),
             at(At::Item("conv_1", "msg_2")),
             at(At::Metadata("conv_1")),
+            at(At::Memory("msg_1")),
         ] {
             assert_eq!(open(&[1; 32], &other, &sealed), Err(Fault::WrongKey));
         }

@@ -4,11 +4,12 @@ use super::Memory;
 use crate::base::rows::{MemoryRows, RowMachine, Step};
 use crate::base::time::Millis;
 use crate::domain::memory::command::{
-    Command, Full, Key, Limits, Mark, NewItem, Once, Order, Reply, Trim,
+    Command, Full, Key, Limits, Mark, Memory as Fact, NewItem, Once, Order, Reply, Trim,
 };
 
 const LIMITS: Limits = Limits {
     conversations: 3,
+    memories: 2,
     items: 6,
     conversation_bytes: 1000,
     owner_bytes: 2000,
@@ -263,4 +264,44 @@ fn a_full_conversation_can_refuse_but_not_an_answer_that_was_given() {
         Reply::Done
     );
     assert_eq!(house.ids("c").len(), 7);
+}
+
+#[test]
+fn memories_are_few_expire_and_can_be_deleted() {
+    let mut house = House::default();
+    let remember = |id: &str, expires| Command::Remember {
+        key: key(),
+        memory: Fact {
+            id: id.into(),
+            created: Millis(0),
+            expires: Millis(expires),
+            sealed: "sealed".into(),
+        },
+        limits: LIMITS,
+    };
+    let ids = |house: &mut House| match house.ask(Command::Memories) {
+        Reply::Memories { memories, .. } => {
+            let ids: Vec<String> = memories.into_iter().map(|memory| memory.id).collect();
+            ids.join(" ")
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ids(&mut house), "");
+    assert_eq!(house.ask(remember("m1", 100)), Reply::Done);
+    assert_eq!(house.ask(remember("m2", 200)), Reply::Done);
+    // Once more is no more.
+    assert_eq!(house.ask(remember("m2", 300)), Reply::Done);
+    let full = Reply::Full {
+        limit: Full::Memories,
+    };
+    assert_eq!(house.ask(remember("m3", 100)), full);
+    assert_eq!(ids(&mut house), "m2 m1");
+    house.now = Millis(100);
+    assert_eq!(ids(&mut house), "m2");
+    assert_eq!(house.ask(remember("m3", 300)), Reply::Done);
+    let delete = Command::Unremember { id: "m3".into() };
+    assert_eq!(house.ask(delete.clone()), Reply::Done);
+    assert_eq!(house.ask(delete), Reply::NotFound);
+    house.pass(200);
+    assert_eq!((house.rows.0.len(), house.alarm), (0, None));
 }
