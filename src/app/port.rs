@@ -35,6 +35,8 @@ pub enum Class {
     Ledger,
     /// What one principal owns.
     Owner,
+    /// What one principal's conversations keep, in an object of its own beside the other.
+    Memory,
     /// Which objects exist.
     Directory,
     /// Health of one target.
@@ -64,6 +66,7 @@ impl Class {
             | Self::Target
             | Self::Keyring
             | Self::AuditLog => None,
+            Self::Memory => Some("memory"),
         }
     }
 
@@ -73,7 +76,7 @@ impl Class {
         match self {
             Self::Limiter => names::LIMITER,
             Self::Ledger => names::LEDGER,
-            Self::Owner => names::OWNER,
+            Self::Owner | Self::Memory => names::OWNER,
             Self::Directory => names::DIRECTORY,
             Self::Target => names::TARGET,
             Self::Keyring => names::KEYRING,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::Millis;
+pub use crate::domain::settings::config::Trim;
 
 /// How much an owner may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,17 +22,6 @@ pub struct Limits {
     pub ttl: Millis,
     /// What happens when a conversation is full.
     pub trim: Trim,
-}
-
-/// What happens to a full conversation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trim {
-    /// Its oldest turns go, each whole.
-    #[default]
-    Oldest,
-    /// It takes no more.
-    Refuse,
 }
 
 /// An owner's key, sealed by the keyring. The first that comes is the only one.

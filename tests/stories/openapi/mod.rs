@@ -202,6 +202,19 @@ fn number(route: &Route) -> Option<usize> {
         Route::UploadParts(_) => 42,
         Route::UploadComplete(_) => 43,
         Route::UploadCancel(_) => 44,
+        Route::ConversationsList => 45,
+        Route::ConversationCreate => 46,
+        Route::ConversationGet(_) => 47,
+        Route::ConversationUpdate(_) => 48,
+        Route::ConversationDelete(_) => 49,
+        Route::ConversationExport(_) => 50,
+        Route::ItemsList(_) => 51,
+        Route::ItemsCreate(_) => 52,
+        Route::ItemGet(..) => 53,
+        Route::ItemDelete(..) => 54,
+        Route::MemoriesList => 55,
+        Route::MemoryCreate => 56,
+        Route::MemoryDelete(_) => 57,
         Route::Admin(_) | Route::AdminPage(_) | Route::Preflight => return None,
     })
 }
@@ -210,13 +223,13 @@ fn number(route: &Route) -> Option<usize> {
 fn every_other_route_is_there() {
     let mut found = BTreeSet::new();
     for plain in PLAIN {
-        let path = plain.path.replace("{id}", "x");
+        let path = plain.path.replace("{id}", "x").replace("{item}", "y");
         let route =
             route(plain.method, &path).unwrap_or_else(|_| panic!("{} {path}", plain.method));
         assert_eq!(route.label(), plain.path);
         assert!(found.insert(number(&route).unwrap()), "{path} stands twice");
     }
-    assert_eq!(found, (0..45).collect());
+    assert_eq!(found, (0..58).collect());
 }
 
 #[test]
