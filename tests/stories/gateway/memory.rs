@@ -8,7 +8,8 @@ use gatehouse::domain::settings::config::{CachePolicy, Config, Trim};
 use serde_json::{Value, json};
 
 use super::house::{
-    Chat, Messages, Responses, ask_with, calling, events, house, post, said, secs, streams, with,
+    Chat, Messages, Responses, ask_with, calling, events, house, once, post, said, secs, streams,
+    with,
 };
 use crate::support::Received;
 use crate::support::fake_port::{FakePort, Fault, Op, When};
@@ -99,7 +100,16 @@ fn told(port: &FakePort) -> Vec<String> {
 
 fn talking(change: impl FnOnce(&mut Config)) -> FakePort {
     let port = house(&[(Responses, "first")], |config| {
-        config.limits.clear();
+        for limit in &mut config.limits {
+            for window in [
+                &mut limit.burst,
+                &mut limit.sustained,
+                &mut limit.network_burst,
+                &mut limit.network_sustained,
+            ] {
+                window.requests = 100_000;
+            }
+        }
         change(config);
     });
     port.provider_that("first", |sent| {
@@ -560,7 +570,7 @@ fn a_call_that_comes_twice_is_one_turn() {
 
 #[test]
 fn an_answer_that_broke_leaves_its_conversation_as_it_was() {
-    let port = talking(|config| config.retry.attempts = 1);
+    let port = talking(once);
     let broken = Scripted::events([
         events(Responses, "first", &["The "])[..3].concat().into(),
         Piece::Broken("cut".into()),
@@ -671,7 +681,7 @@ fn memories_are_told_to_providers_as_data_by_aliases_that_use_them() {
     assert_eq!(listed["data"], json!([made.json()]));
     assert_eq!(listed["data"][0]["text"], text);
     no_row_says(&port, &["tea"]);
-    let mut ask = |who: &mut Visitor, model: &str| {
+    let ask = |who: &mut Visitor, model: &str| {
         let body = json!({"model": model, "input": "hi", "store": false});
         let received = who.ask(&port, "POST", "/v1/responses", body);
         assert_eq!(received.status, 200, "{}", received.text());
