@@ -7,6 +7,7 @@ use super::body::json_body;
 use super::call::{Call, Wishes};
 use super::gate::{Caller, admit_call, may_call};
 use super::kept::Slot;
+use super::memory::facts;
 use super::port::{ByteSource, Port};
 use super::render::{Form, Rendering, new_id, rendered};
 use super::reply::{Outcome, Reply};
@@ -71,6 +72,14 @@ pub async fn answer_chat<P: Port>(
     let settings = port.settings();
     let alias = find_alias(settings, &request.alias)?;
     may_call(port, caller, &alias.config)?;
+    let remembering;
+    let request = match memories(port, caller, head, &alias.config).await {
+        None => request,
+        memories => {
+            remembering = request.clone().remembering(memories);
+            &remembering
+        }
+    };
     let plan = planned(port, alias, request, head.prefer.as_deref())?;
     // 4
     let admission = admit_call(port, caller, Some(&request.alias), LimitClass::Chat).await?;
@@ -104,6 +113,19 @@ pub async fn answer_chat<P: Port>(
     };
     let (reply, limits) = admission.over(port, caller, reply).await?;
     Ok(reply.headers(limits))
+}
+
+/// What the caller wants remembered, where the alias uses it.
+async fn memories<P: Port>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    alias: &Alias,
+) -> Option<String> {
+    match alias.memories {
+        true => facts::block(port, caller, head).await,
+        false => None,
+    }
 }
 
 /// The answer of a similar question, where the alias compares them; else a new one, which is noted for the next.
@@ -314,7 +336,8 @@ pub fn call_of<P: Port>(
             .flatten(),
         slot: None,
         echo: stored::echo_of(&alias.config, request),
-        instructed: request.protocol == Protocol::Responses && alias.config.system.is_some(),
+        instructed: request.protocol == Protocol::Responses
+            && (alias.config.system.is_some() || request.memories.is_some()),
     }
 }
 
@@ -357,7 +380,7 @@ fn slot(
     request: &ChatRequest,
 ) -> Option<Slot> {
     let secret = &settings.keys.as_ref()?.cache;
-    if !cache::cacheable(alias.cache, request) {
+    if request.is_private() || !cache::cacheable(alias.cache, request) {
         return None;
     }
     let stale = alias.last_resort.contains(&LastResort::Stale);

@@ -17,6 +17,7 @@ pub mod versions;
 
 pub use reach::readable;
 pub use sweep::{Swept, sweep};
+pub(super) use upload::visitor;
 pub use upload::{create, create_in_segments};
 
 use std::borrow::Cow;
@@ -248,7 +249,7 @@ fn shape(head: &Head) -> Shape {
 }
 
 /// Whose documents a caller's are.
-fn owner_of(caller: &Caller) -> Option<Cow<'_, str>> {
+pub(super) fn owner_of(caller: &Caller) -> Option<Cow<'_, str>> {
     match &caller.principal {
         Principal::Visitor { id, .. } => Some(Cow::Borrowed(id)),
         Principal::Key(view) => Some(Cow::Owned(owner_of_key(&view.id))),

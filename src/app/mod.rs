@@ -22,6 +22,7 @@ pub mod keyring;
 pub mod known;
 pub mod me;
 pub mod media;
+pub mod memory;
 pub mod models;
 pub mod objects;
 pub mod operations;

@@ -35,6 +35,8 @@ pub enum Class {
     Ledger,
     /// What one principal owns.
     Owner,
+    /// What one principal's conversations keep, in an object of its own beside the other.
+    Memory,
     /// Which objects exist.
     Directory,
     /// Health of one target.
@@ -67,6 +69,7 @@ impl Class {
             | Self::Keyring
             | Self::AuditLog => None,
             Self::Shared => Some("pointers"),
+            Self::Memory => Some("memory"),
         }
     }
 
@@ -76,7 +79,7 @@ impl Class {
         match self {
             Self::Limiter => names::LIMITER,
             Self::Ledger => names::LEDGER,
-            Self::Owner | Self::Shared => names::OWNER,
+            Self::Owner | Self::Shared | Self::Memory => names::OWNER,
             Self::Directory => names::DIRECTORY,
             Self::Target => names::TARGET,
             Self::Keyring => names::KEYRING,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::body::json_body;
 use super::chat::answer_chat;
 use super::gate::{Caller, may_store};
+use super::memory::turn::{self, input_items as input_items_of};
 use super::port::{ByteSource, Port};
 use super::reply::Reply;
 use super::request::Head;
@@ -15,11 +16,14 @@ use crate::domain::identity::key_record::Stores;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::request::{chat_request, invalid};
 use crate::domain::llm::stream::log::Status;
+use crate::domain::memory::item::for_another_turn;
 
-/// Answers a Responses call. An earlier response is laid out in front of the input, so that every provider can carry it.
+/// Answers a Responses call. An earlier response, or the conversation that it belongs to, is laid out in front of the
+/// input, so that every provider can carry it.
 ///
 /// # Errors
-/// As for a chat call; `response_not_found` for an earlier response that is not there; `forbidden` for a key whose scopes
+/// As for a chat call; `response_not_found` for an earlier response that is not there, `conversation_not_found`;
+/// `forbidden` for a key whose scopes
 /// do not reach what is stored.
 pub async fn create<P: Port, B: ByteSource>(
     port: &P,
@@ -30,7 +34,23 @@ pub async fn create<P: Port, B: ByteSource>(
     let mut fields = json_body(port, head, body).await?;
     check_background(port, &fields)?;
     check_stores(caller, &mut fields)?;
-    let mut from = None;
+    let (mut from, mut belongs) = (None, None);
+    let conversation = fields.shift_remove("conversation");
+    if let Some(conversation) = conversation.filter(|given| !given.is_null()) {
+        if fields
+            .get("previous_response_id")
+            .is_some_and(|given| !given.is_null())
+        {
+            return Err(invalid(
+                "previous_response_id",
+                "cannot be together with `conversation`",
+            ));
+        }
+        for stores in [Stores::Read, Stores::Write] {
+            may_store(caller, stores).map_err(|refusal| refusal.param("conversation"))?;
+        }
+        belongs = Some(turn::laid_out(port, caller, head, &conversation, &mut fields).await?);
+    }
     if let Some(previous) = fields
         .shift_remove("previous_response_id")
         .filter(|v| !v.is_null())
@@ -44,12 +64,13 @@ pub async fn create<P: Port, B: ByteSource>(
         may_store(caller, Stores::Read).map_err(|refusal| refusal.param("previous_response_id"))?;
         let earlier = earlier(port, caller, id).await?;
         from = Some(id.to_owned());
-        let own = items(fields.shift_remove("input"));
+        let own = input_items_of(fields.shift_remove("input"));
         let all: Vec<Value> = earlier.into_iter().chain(own).collect();
         fields.insert("input".into(), Value::Array(all));
     }
     let mut request = chat_request(fields, Protocol::Responses)?;
     request.previous = from;
+    request.belongs = belongs;
     answer_chat(port, caller, head, &request).await
 }
 
@@ -100,7 +121,7 @@ async fn earlier<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Vec<Val
             .param("previous_response_id")
             .detail("That response is not complete."));
     }
-    let mut said = items(read_request(standing.request.as_deref()));
+    let mut said = input_items_of(read_request(standing.request.as_deref()));
     let bare = id.strip_prefix("resp_").unwrap_or(id);
     let mut response = standing::body(Protocol::Responses, bare, &standing)?;
     if let Some(Value::Array(output)) = response.get_mut("output").map(Value::take) {
@@ -109,39 +130,10 @@ async fn earlier<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Vec<Val
     Ok(said.into_iter().filter_map(for_another_turn).collect())
 }
 
-/// An item as it is sent again. The provider has stored nothing of it: it would look for the id of an item in vain, and
-/// reasoning is of use to it only where it brings its own encrypted content.
-fn for_another_turn(item: Value) -> Option<Value> {
-    let Value::Object(mut fields) = item else {
-        return Some(item);
-    };
-    if fields.get("type").and_then(Value::as_str) == Some("reasoning") {
-        let encrypted = fields
-            .get("encrypted_content")
-            .is_some_and(Value::is_string);
-        return encrypted.then_some(Value::Object(fields));
-    }
-    fields.shift_remove("id");
-    Some(Value::Object(fields))
-}
-
 /// The input of a request, of which more is kept.
 fn read_request(request: Option<&str>) -> Option<Value> {
     let mut kept: Map<String, Value> = serde_json::from_str(request?).ok()?;
     kept.remove("input")
-}
-
-/// An input as a list of items: a text is one message of the user.
-fn items(input: Option<Value>) -> Vec<Value> {
-    match input {
-        Some(Value::Array(items)) => items,
-        Some(Value::String(text)) => vec![json!({
-            "type": "message",
-            "role": "user",
-            "content": [{"type": "input_text", "text": text}],
-        })],
-        _ => Vec::new(),
-    }
 }
 
 /// `GET /v1/responses/{id}/input_items`, newest first as OpenAI has it.
@@ -155,7 +147,7 @@ pub async fn input_items<P: Port>(
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
     let standing = stored::look(port, caller, Protocol::Responses, id).await?;
-    let mut list: Vec<Value> = items(read_request(standing.request.as_deref()))
+    let mut list: Vec<Value> = input_items_of(read_request(standing.request.as_deref()))
         .into_iter()
         .enumerate()
         .map(|(i, item)| with_id(item, id, i))

@@ -1,6 +1,7 @@
 //! From a request to an answer: route, caller, story, and what stands on every answer.
 
 use super::gate::{self, Caller, origin_allowed};
+use super::memory::{conversations, facts, items};
 use super::port::{BodyFault, ByteSource, Port, PortFault};
 use super::record::Record;
 use super::refuse::refuse;
@@ -74,7 +75,7 @@ pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) ->
         let mut body = Gathered::Live(&mut body);
         let caller = identified(port, &head, &mut body, &request_id)
             .await
-            .map_err(|refusal| on_documents(&route, refusal))?;
+            .map_err(|refusal| of_own_site(&route, refusal))?;
         let caller = &*known.insert(caller);
         gate::may_reach(caller, label, stores_of(&route))?;
         let reply = story(port, caller, &head, &mut body, route).await?;
@@ -138,6 +139,12 @@ const fn stores_of(route: &Route) -> Stores {
         | Route::UploadParts(_)
         | Route::AnswerGet(..)
         | Route::InputItems(_)
+        | Route::ConversationsList
+        | Route::ConversationGet(_)
+        | Route::ConversationExport(_)
+        | Route::ItemsList(_)
+        | Route::ItemGet(..)
+        | Route::MemoriesList
         | Route::MeExport => Stores::Read,
         Route::FilesCreate
         | Route::FileDelete(_)
@@ -147,6 +154,13 @@ const fn stores_of(route: &Route) -> Stores {
         | Route::UploadCancel(_)
         | Route::AnswerCancel(..)
         | Route::AnswerDelete(..)
+        | Route::ConversationCreate
+        | Route::ConversationUpdate(_)
+        | Route::ConversationDelete(_)
+        | Route::ItemsCreate(_)
+        | Route::ItemDelete(..)
+        | Route::MemoryCreate
+        | Route::MemoryDelete(_)
         | Route::MeErase => Stores::Write,
         Route::FileAspect(_, aspect) if aspect.reads() => Stores::Read,
         Route::FileAspect(..) => Stores::Write,
@@ -320,6 +334,19 @@ async fn story<P: Port, B: ByteSource>(
                 .await?
                 .headers(limits))
         }
+        Route::ConversationsList
+        | Route::ConversationCreate
+        | Route::ConversationGet(_)
+        | Route::ConversationUpdate(_)
+        | Route::ConversationDelete(_)
+        | Route::ConversationExport(_)
+        | Route::ItemsList(_)
+        | Route::ItemsCreate(_)
+        | Route::ItemGet(..)
+        | Route::ItemDelete(..)
+        | Route::MemoriesList
+        | Route::MemoryCreate
+        | Route::MemoryDelete(_) => remembered(port, caller, head, body, route).await,
         Route::SessionCreate => session::create(port, caller, head, body).await,
         Route::SessionTerms => session::terms(port, caller, head).await,
         Route::SessionEnd => session::end(port, caller, head).await,
@@ -361,9 +388,41 @@ async fn aspect_of<P: Port, B: ByteSource>(
     }
 }
 
-/// A foreign page that reaches for documents is told so in those words.
-fn on_documents(route: &Route, refusal: Refusal) -> Refusal {
-    if route.is_documents() && refusal.code == Code::OriginNotAllowed {
+/// The stories of conversations and memories. What writes counts with the uploads.
+async fn remembered<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+    route: Route,
+) -> Result<Reply<P>, Refusal> {
+    let class = match stores_of(&route) {
+        Stores::Write => LimitClass::Upload,
+        _ => LimitClass::Read,
+    };
+    let limits = gate::admit(port, caller, None, class).await?;
+    let reply = match route {
+        Route::ConversationsList => conversations::list(port, caller, head).await,
+        Route::ConversationCreate => conversations::create(port, caller, head, body).await,
+        Route::ConversationGet(id) => conversations::get(port, caller, head, &id).await,
+        Route::ConversationUpdate(id) => conversations::update(port, caller, head, body, &id).await,
+        Route::ConversationDelete(id) => conversations::delete(port, caller, head, &id).await,
+        Route::ConversationExport(id) => conversations::export(port, caller, head, &id).await,
+        Route::ItemsList(id) => items::list(port, caller, head, &id).await,
+        Route::ItemsCreate(id) => items::create(port, caller, head, body, &id).await,
+        Route::ItemGet(id, item) => items::get(port, caller, head, (&id, &item)).await,
+        Route::ItemDelete(id, item) => items::delete(port, caller, head, (&id, &item)).await,
+        Route::MemoriesList => facts::list(port, caller, head).await,
+        Route::MemoryCreate => facts::create(port, caller, head, body).await,
+        Route::MemoryDelete(id) => facts::delete(port, caller, head, &id).await,
+        _ => Err(Refusal::new(Code::NotFound)),
+    };
+    Ok(reply?.headers(limits))
+}
+
+/// A foreign page that reaches for documents or conversations is told so in those words.
+fn of_own_site(route: &Route, refusal: Refusal) -> Refusal {
+    if route.is_own_site() && refusal.code == Code::OriginNotAllowed {
         Refusal::new(Code::CrossSiteRefused)
     } else {
         refusal

@@ -10,11 +10,12 @@
 //! 6. `llm`: model calls: requests, plans, answers, streams, and what providers' errors mean.
 //! 7. `cache`: canonical request → cache key; what may be kept, and the stored format.
 //! 8. `documents`: manifests, ownership, quotas, multipart, content types, ranges.
-//! 9. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
-//! 10. `keyring`: key versions, their rotation, and what they wrap.
-//! 11. `admin`: the operators' API as one table.
-//! 12. `page`: safe HTML for the few pages that the Worker makes itself.
-//! 13. `telemetry`: the log line and trace context.
+//! 9. `memory`: conversations, exactly limited, sealed, trimmed by whole turns.
+//! 10. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
+//! 11. `keyring`: key versions, their rotation, and what they wrap.
+//! 12. `admin`: the operators' API as one table.
+//! 13. `page`: safe HTML for the few pages that the Worker makes itself.
+//! 14. `telemetry`: the log line and trace context.
 
 pub mod admin;
 pub mod answer;
@@ -25,6 +26,7 @@ pub mod identity;
 pub mod keyring;
 pub mod limits;
 pub mod llm;
+pub mod memory;
 pub mod page;
 pub mod route;
 pub mod settings;

@@ -132,6 +132,32 @@ pub enum Route {
     UploadComplete(String),
     /// `POST /v1/uploads/{id}/cancel`
     UploadCancel(String),
+    /// `GET /v1/conversations`
+    ConversationsList,
+    /// `POST /v1/conversations`
+    ConversationCreate,
+    /// `GET /v1/conversations/{id}`
+    ConversationGet(String),
+    /// `POST /v1/conversations/{id}`
+    ConversationUpdate(String),
+    /// `DELETE /v1/conversations/{id}`
+    ConversationDelete(String),
+    /// `GET /v1/conversations/{id}/export`
+    ConversationExport(String),
+    /// `GET /v1/conversations/{id}/items`
+    ItemsList(String),
+    /// `POST /v1/conversations/{id}/items`
+    ItemsCreate(String),
+    /// `GET /v1/conversations/{id}/items/{item}`
+    ItemGet(String, String),
+    /// `DELETE /v1/conversations/{id}/items/{item}`
+    ItemDelete(String, String),
+    /// `GET /api/me/memories`
+    MemoriesList,
+    /// `POST /api/me/memories`
+    MemoryCreate,
+    /// `DELETE /api/me/memories/{id}`
+    MemoryDelete(String),
     /// `POST /api/session`: a visitor's session.
     SessionCreate,
     /// `GET /api/session`: what a session takes here, with a new puzzle where one is to be solved.
@@ -240,6 +266,15 @@ impl Route {
             Self::UploadPart(_) | Self::UploadParts(_) => "/v1/uploads/{id}/parts",
             Self::UploadComplete(_) => "/v1/uploads/{id}/complete",
             Self::UploadCancel(_) => "/v1/uploads/{id}/cancel",
+            Self::ConversationsList | Self::ConversationCreate => "/v1/conversations",
+            Self::ConversationGet(_)
+            | Self::ConversationUpdate(_)
+            | Self::ConversationDelete(_) => "/v1/conversations/{id}",
+            Self::ConversationExport(_) => "/v1/conversations/{id}/export",
+            Self::ItemsList(_) | Self::ItemsCreate(_) => "/v1/conversations/{id}/items",
+            Self::ItemGet(..) | Self::ItemDelete(..) => "/v1/conversations/{id}/items/{item}",
+            Self::MemoriesList | Self::MemoryCreate => "/api/me/memories",
+            Self::MemoryDelete(_) => "/api/me/memories/{id}",
             Self::SessionCreate | Self::SessionTerms | Self::SessionEnd => "/api/session",
             Self::Me => "/api/me",
             Self::MeUsage => "/api/me/usage",
@@ -251,9 +286,10 @@ impl Route {
         }
     }
 
-    /// Documents belong to this origin's visitors: another origin may not reach them with a browser's cookies.
+    /// Documents and conversations belong to this origin's visitors: another origin may not reach them with a browser's
+    /// cookies.
     #[must_use]
-    pub const fn is_documents(&self) -> bool {
+    pub const fn is_own_site(&self) -> bool {
         matches!(
             self,
             Self::FilesList
@@ -269,6 +305,19 @@ impl Route {
                 | Self::UploadParts(_)
                 | Self::UploadComplete(_)
                 | Self::UploadCancel(_)
+                | Self::ConversationsList
+                | Self::ConversationCreate
+                | Self::ConversationGet(_)
+                | Self::ConversationUpdate(_)
+                | Self::ConversationDelete(_)
+                | Self::ConversationExport(_)
+                | Self::ItemsList(_)
+                | Self::ItemsCreate(_)
+                | Self::ItemGet(..)
+                | Self::ItemDelete(..)
+                | Self::MemoriesList
+                | Self::MemoryCreate
+                | Self::MemoryDelete(_)
         )
     }
 }
@@ -356,6 +405,7 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
         (_, ["v1", "files", id, rest @ ..]) if !id.is_empty() => aspect(method, id, rest)?,
         (_, ["v1", "shared", rest @ ..]) => shared(method, rest)?,
         (_, ["v1", "uploads", rest @ ..]) => upload(method, rest)?,
+        (_, ["v1", "conversations", rest @ ..]) => conversation(method, rest)?,
         (_, ["api", "session"]) => match method {
             "POST" => (Some(Route::SessionCreate), ""),
             "GET" => (Some(Route::SessionTerms), ""),
@@ -365,6 +415,14 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
         (_, ["api", "me"]) => only("GET", method, Route::Me),
         (_, ["api", "me", "usage"]) => only("GET", method, Route::MeUsage),
         (_, ["api", "me", "export"]) => only("GET", method, Route::MeExport),
+        (_, ["api", "me", "memories"]) => match method {
+            "GET" => (Some(Route::MemoriesList), ""),
+            "POST" => (Some(Route::MemoryCreate), ""),
+            _ => (None, "GET, HEAD, POST"),
+        },
+        (_, ["api", "me", "memories", id]) if !id.is_empty() => {
+            only("DELETE", method, Route::MemoryDelete((*id).to_owned()))
+        }
         (_, ["api", "me", "erase"]) => only("POST", method, Route::MeErase),
         // A page of another origin has no business here: there is no preflight.
         (_, ["api", "admin", ..]) => {
@@ -442,6 +500,31 @@ fn shared(method: &str, rest: &[&str]) -> Result<(Option<Route>, &'static str), 
         _ => return Err(Refusal::new(Code::NotFound)),
     };
     Ok(only("GET", method, route))
+}
+
+/// The routes of conversations, below `/v1/conversations`.
+fn conversation(method: &str, rest: &[&str]) -> Result<(Option<Route>, &'static str), Refusal> {
+    let one = |id: &&str| (*id).to_owned();
+    if rest.iter().any(|part| part.is_empty()) {
+        return Err(Refusal::new(Code::NotFound));
+    }
+    Ok(match (rest, method) {
+        ([], "GET") => (Some(Route::ConversationsList), ""),
+        ([], "POST") => (Some(Route::ConversationCreate), ""),
+        ([], _) => (None, "GET, HEAD, POST"),
+        ([id], "GET") => (Some(Route::ConversationGet(one(id))), ""),
+        ([id], "POST") => (Some(Route::ConversationUpdate(one(id))), ""),
+        ([id], "DELETE") => (Some(Route::ConversationDelete(one(id))), ""),
+        ([_], _) => (None, "GET, HEAD, POST, DELETE"),
+        ([id, "export"], _) => only("GET", method, Route::ConversationExport(one(id))),
+        ([id, "items"], "GET") => (Some(Route::ItemsList(one(id))), ""),
+        ([id, "items"], "POST") => (Some(Route::ItemsCreate(one(id))), ""),
+        ([_, "items"], _) => (None, "GET, HEAD, POST"),
+        ([id, "items", item], "GET") => (Some(Route::ItemGet(one(id), one(item))), ""),
+        ([id, "items", item], "DELETE") => (Some(Route::ItemDelete(one(id), one(item))), ""),
+        ([_, "items", _], _) => (None, "GET, HEAD, DELETE"),
+        _ => return Err(Refusal::new(Code::NotFound)),
+    })
 }
 
 /// An address with one method.
@@ -545,6 +628,55 @@ mod tests {
             ),
             ("GET", "/v1/shared", Route::Shared),
             ("HEAD", "/v1/shared/t", Route::LinkGet("t".into())),
+            ("GET", "/v1/conversations", Route::ConversationsList),
+            ("POST", "/v1/conversations", Route::ConversationCreate),
+            (
+                "GET",
+                "/v1/conversations/c",
+                Route::ConversationGet("c".into()),
+            ),
+            (
+                "POST",
+                "/v1/conversations/c",
+                Route::ConversationUpdate("c".into()),
+            ),
+            (
+                "DELETE",
+                "/v1/conversations/c",
+                Route::ConversationDelete("c".into()),
+            ),
+            (
+                "GET",
+                "/v1/conversations/c/export",
+                Route::ConversationExport("c".into()),
+            ),
+            (
+                "GET",
+                "/v1/conversations/c/items",
+                Route::ItemsList("c".into()),
+            ),
+            (
+                "POST",
+                "/v1/conversations/c/items",
+                Route::ItemsCreate("c".into()),
+            ),
+            (
+                "GET",
+                "/v1/conversations/c/items/i",
+                Route::ItemGet("c".into(), "i".into()),
+            ),
+            (
+                "DELETE",
+                "/v1/conversations/c/items/i",
+                Route::ItemDelete("c".into(), "i".into()),
+            ),
+            ("GET", "/api/me/memories", Route::MemoriesList),
+            ("POST", "/api/me/memories", Route::MemoryCreate),
+            (
+                "DELETE",
+                "/api/me/memories/m",
+                Route::MemoryDelete("m".into()),
+            ),
             ("OPTIONS", "/v1/chat/completions", Route::Preflight),
             ("OPTIONS", "/v1/models", Route::Preflight),
             ("OPTIONS", "/healthz", Route::Preflight),
@@ -571,6 +703,13 @@ mod tests {
             ("POST", "/v1/shared/t/content", "GET, HEAD"),
             ("TRACE", "/healthz", "GET, HEAD"),
             ("GET", "/ask", "POST"),
+            ("PUT", "/v1/conversations", "GET, HEAD, POST"),
+            ("PUT", "/v1/conversations/c", "GET, HEAD, POST, DELETE"),
+            ("POST", "/v1/conversations/c/export", "GET, HEAD"),
+            ("DELETE", "/v1/conversations/c/items", "GET, HEAD, POST"),
+            ("POST", "/v1/conversations/c/items/i", "GET, HEAD, DELETE"),
+            ("PUT", "/api/me/memories", "GET, HEAD, POST"),
+            ("GET", "/api/me/memories/m", "DELETE"),
         ] {
             let refusal = route(method, path).unwrap_err();
             assert_eq!(
@@ -595,6 +734,11 @@ mod tests {
             "/v1/files//content",
             "/v1/chat/completions/",
             "/v1/models/a/b",
+            "/v1/conversations/",
+            "/v1/conversations/c/other",
+            "/v1/conversations//items",
+            "/v1/conversations/c/items/i/j",
+            "/api/me/memories/",
             "/v1%2fmodels",
         ] {
             assert_eq!(

@@ -171,7 +171,8 @@ macro_rules! object {
 object!(Limiter, crate::domain::limits::Limiter);
 object!(Ledger, crate::app::objects::LedgerObject);
 object!(Owner, crate::domain::documents::owner::OwnerDocuments;
-    pointers: crate::domain::documents::pointers::Pointers);
+    pointers: crate::domain::documents::pointers::Pointers;
+    memory: crate::domain::memory::machine::Memory);
 object!(Directory, crate::app::objects::DirectoryObject);
 object!(Keyring, crate::app::objects::KeyringObject);
 object!(Target, crate::domain::llm::health::machine::TargetState);

@@ -12,5 +12,6 @@ mod keyring;
 mod keyring_commands;
 mod limits;
 mod limits_holds;
+mod memory;
 mod operators;
 mod rules;

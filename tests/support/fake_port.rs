@@ -27,6 +27,7 @@ use gatehouse::domain::llm::health::local::LocalView;
 use gatehouse::domain::llm::health::machine::TargetState;
 use gatehouse::domain::llm::stream::inlet::Inlet;
 use gatehouse::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
+use gatehouse::domain::memory::machine::Memory;
 use gatehouse::domain::settings::config::{Config, DEFAULT_TENANT};
 use gatehouse::domain::settings::{Settings, SettingsFault, embedded, names};
 use gatehouse::domain::telemetry::LogLine;
@@ -402,6 +403,15 @@ impl FakePort {
         object.machine = None;
     }
 
+    /// The same for an object of many rows.
+    pub fn set_many_row(&self, class: Class, name: &str, key: &str, value: &[u8]) {
+        let mut objects = self.objects.borrow_mut();
+        let object = objects.get_mut(&(class, name.to_owned()));
+        let object = object.expect("an object that was asked before");
+        object.many.0.insert(key.to_owned(), value.to_vec());
+        object.row_machine = None;
+    }
+
     /// Is an alarm set without a row that it could be for?
     pub fn has_idle_alarm(&self) -> bool {
         self.objects
@@ -441,6 +451,7 @@ struct Object {
 fn row_machine(class: Class) -> Option<Box<dyn RowsKept>> {
     match class.rows()? {
         "pointers" => Some(Box::new(RowsKeeper(Pointers))),
+        "memory" => Some(Box::new(RowsKeeper(Memory))),
         name => panic!("no machine is called {name}"),
     }
 }
@@ -492,6 +503,7 @@ impl Object {
                 Class::Directory => Box::new(Keeper(DirectoryObject::load(now, rows))),
                 Class::Keyring => Box::new(Keeper(KeyringObject::load(now, rows))),
                 Class::Target => Box::new(Keeper(TargetState::load(now, rows))),
+                Class::Memory => unreachable!("its rows are many"),
                 Class::AuditLog => Box::new(Keeper(AuditLog::load(now, rows))),
             }
         };

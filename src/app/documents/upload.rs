@@ -272,7 +272,7 @@ fn declared_length(head: &Head, policy: &Documents) -> Result<u64, Refusal> {
 // === 2 ===
 
 /// Whose the document will be, and the cookie that makes or keeps a visitor known.
-pub(super) async fn visitor<P: Port>(
+pub(in crate::app) async fn visitor<P: Port>(
     port: &P,
     caller: &Caller,
     head: &Head,

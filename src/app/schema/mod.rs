@@ -181,6 +181,9 @@ pub fn own(method: &str, path: &str) -> Option<Shape> {
         ("GET", "/api/me") => gives::<a::Caller>(),
         ("GET", "/api/me/usage") => gives::<a::Used>(),
         ("GET", "/api/me/export") => gives::<a::OwnData>(),
+        ("GET", "/api/me/memories") => gives::<a::MemoryList>(),
+        ("POST", "/api/me/memories") => gives::<a::Memory>().takes::<r::MemoryCreate>(),
+        ("DELETE", "/api/me/memories/{id}") => gives::<a::MemoryDeleted>(),
         ("POST", "/api/me/erase") => gives::<a::OwnErased>(),
         _ => return None,
     })

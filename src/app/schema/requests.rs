@@ -399,6 +399,16 @@ objects! {
         site_key: Option<String>,
     }
 
+    /// Something to be remembered.
+    MemoryCreate {
+        /// What: 1 to 500 characters.
+        text: String,
+        /// Where it comes from: `you`, or the id of a conversation or a response.
+        source: Option<String>,
+        /// When it is to be forgotten, such as `2027-01-31T00:00:00Z`; no later than the operator's limit.
+        expires_at: Option<String>,
+    }
+
     /// What a new session takes, as `GET /api/session` says.
     #[schemars(deny_unknown_fields)]
     SessionCreate {

@@ -34,7 +34,7 @@ pub async fn ask<P: Port>(
 ) -> Result<Reply<P>, Refusal> {
     let begin = log::Begin {
         owner: place.owner,
-        digest: digest_of(&request.body),
+        digest: digest_of(&request.asked()),
         ttl: place.ttl,
         grace: place.grace,
         stream: call.form.stream,
@@ -57,6 +57,8 @@ pub async fn ask<P: Port>(
         look_up: place.look_up && call.slot.as_ref().is_some_and(Slot::reads),
         chinese: head.prefers_chinese(),
         previous: request.previous.clone(),
+        belongs: request.belongs.clone(),
+        memories: request.memories.clone(),
     }));
     let run = Run {
         tenant: call.port.tenant().to_owned(),

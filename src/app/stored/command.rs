@@ -10,6 +10,7 @@ use crate::app::raw::RawCall;
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::llm::Protocol;
+use crate::domain::llm::request::Belongs;
 use crate::domain::llm::stream::log;
 
 /// What the object is told.
@@ -112,6 +113,12 @@ pub struct ChatWork {
     pub chinese: bool,
     /// The response that it goes on from.
     pub previous: Option<String>,
+    /// The conversation that it belongs to.
+    #[serde(default)]
+    pub belongs: Option<Belongs>,
+    /// What its caller wants remembered.
+    #[serde(default)]
+    pub memories: Option<String>,
 }
 
 /// What the object answers, beside a stream.

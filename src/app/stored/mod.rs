@@ -9,6 +9,7 @@ pub mod command;
 mod index;
 mod perform;
 mod place;
+mod recorder;
 
 pub use ask::{ask, ask_raw, cancel, delete, get, look};
 pub use index::forget;

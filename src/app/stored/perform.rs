@@ -1,19 +1,24 @@
 //! The object's side: the story of a call that runs in it.
 
-use super::command::{ChatWork, Run, Work};
+use serde_json::Value;
+
+use super::command::{ChatWork, Run, Standing, Work};
+use super::recorder::Recorder;
 use crate::app::call::{Begun, Call, refused};
 use crate::app::chat::{builtin, call_of, planned};
 use crate::app::drive::{Sink, Stopped};
 use crate::app::gate::Caller;
 use crate::app::house::current;
 use crate::app::kept::Slot;
+use crate::app::memory::turn;
 use crate::app::port::Port;
 use crate::app::raw::{self, RawCall};
 use crate::app::reply::{Body, Outcome, Reply};
+use crate::app::standing;
 use crate::base::errors::Refusal;
 use crate::domain::identity::Principal;
 use crate::domain::llm::plan::{Answerer, find_alias};
-use crate::domain::llm::request::{ChatRequest, chat_request};
+use crate::domain::llm::request::{Belongs, ChatRequest, chat_request};
 use crate::domain::llm::stream::log;
 
 /// What the object's shell does for a call that runs in it.
@@ -49,7 +54,16 @@ pub async fn perform<P: Port, S: Stage + Clone + 'static>(port: &P, run: Run, st
         request_id: run.begin.request_id,
     };
     match run.work {
-        Work::Chat(work) => perform_chat(&port, &work, caller, stage).await,
+        Work::Chat(work) => match &work.belongs {
+            None => perform_chat(&port, &work, caller, stage).await,
+            Some(belongs) => {
+                let recorder = Recorder::before(stage);
+                let ended = perform_chat(&port, &work, caller, recorder.clone()).await;
+                let ended = kept(&port, &work, belongs, &recorder, ended).await;
+                recorder.release();
+                ended
+            }
+        },
         Work::Raw(call) => perform_raw(&port, &call, &caller, &stage).await,
     }
 }
@@ -111,6 +125,44 @@ async fn perform_chat<P: Port, S: Stage + Clone + 'static>(
     }
 }
 
+/// Adds a whole answer to its conversation. Where that fails the answer is given all the same, and the log says why.
+async fn kept<P: Port, S: Stage>(
+    port: &P,
+    work: &ChatWork,
+    belongs: &Belongs,
+    recorder: &Recorder<S>,
+    ended: Ended,
+) -> Ended {
+    let mut outcome = match ended {
+        Ended::Over(outcome) if outcome.code.is_none() => outcome,
+        other => return other,
+    };
+    let standing = Standing {
+        status: log::Status::Done,
+        created: port.now(),
+        request: None,
+        stream: work.body.get("stream").and_then(Value::as_bool) == Some(true),
+        body: recorder.text(),
+        error: None,
+    };
+    let told = standing::body(work.protocol, &work.wishes.id, &standing);
+    let output = match told.map(|mut told| told.get_mut("output").map(Value::take)) {
+        Ok(Some(Value::Array(output))) => output,
+        _ => {
+            outcome.cause = Some("the answer could not be read for its conversation".to_owned());
+            return Ended::Over(outcome);
+        }
+    };
+    let input = turn::input_items(work.body.get("input").cloned());
+    let own = input.into_iter().skip(belongs.earlier).collect();
+    if let Err(refusal) = turn::keep(port, belongs, &work.wishes.id, own, output).await {
+        let code = refusal.code.entry().code;
+        let cause = refusal.cause.or(refusal.detail).unwrap_or_default();
+        outcome.cause = Some(format!("not added to its conversation: {code}: {cause}"));
+    }
+    Ended::Over(outcome)
+}
+
 async fn perform_raw<P: Port, S: Stage>(
     port: &P,
     call: &RawCall,
@@ -164,6 +216,8 @@ enum Prepared<P: Port> {
 fn prepare<P: Port>(port: &P, work: &ChatWork, caller: Caller) -> Result<Prepared<P>, Refusal> {
     let mut request = chat_request(work.body.clone(), work.protocol)?;
     request.previous.clone_from(&work.previous);
+    request.belongs.clone_from(&work.belongs);
+    request.memories.clone_from(&work.memories);
     let settings = port.settings();
     let alias = find_alias(settings, &request.alias)?;
     let plan = planned(port, alias, &request, work.prefer.as_deref())?;

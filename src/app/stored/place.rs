@@ -131,7 +131,9 @@ fn is_stored(alias: &Alias, request: &ChatRequest) -> bool {
 #[must_use]
 pub fn echo_of(alias: &Alias, request: &ChatRequest) -> Option<Echo> {
     let previous = request.previous.as_deref();
-    let echo = || Echo::of(&request.body, previous, is_stored(alias, request));
+    let conversation = request.belongs.as_ref().map(|belongs| belongs.id.as_str());
+    let echo =
+        || Echo::of(&request.body, previous, is_stored(alias, request)).belonging(conversation);
     (request.protocol == Protocol::Responses).then(echo)
 }
 
@@ -159,7 +161,9 @@ pub fn place(
             // Until a provider has told its own.
             response.insert("model".into(), request.alias.as_str().into());
         }
-        json!({"input": request.body.get("input"), "response": response}).to_string()
+        // What a conversation said before is kept there, sealed, and nowhere else.
+        let asked = request.asked();
+        json!({"input": asked.get("input"), "response": response}).to_string()
     });
     if let Some(key) = &head.idempotency_key {
         return Ok(Some(Place {
@@ -174,12 +178,27 @@ pub fn place(
             look_up: true,
         }));
     }
+    let belongs = request.belongs.is_some();
+    if belongs && !stored {
+        // Nobody can come back to it, but it must reach its conversation.
+        return Ok(Some(Place {
+            id: new_id(),
+            owner: log::FLIGHT.to_owned(),
+            ttl: FLIGHT_TTL,
+            grace: None,
+            numbered: false,
+            request: None,
+            background: false,
+            look_up: true,
+        }));
+    }
     let grace = Millis::from_secs(streams.grace_seconds);
     Ok(stored.then(|| Place {
         id: new_id(),
         owner: owner(caller),
         ttl: Millis::from_secs(streams.ttl_seconds),
-        grace: (!background).then_some(grace),
+        // A conversation is told the whole answer, whether its client waits for it or not.
+        grace: (!background && !belongs).then_some(grace),
         numbered: true,
         request: kept,
         background,

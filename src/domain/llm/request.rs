@@ -1,7 +1,9 @@
 //! Bytes → a typed chat request. Only what Gatehouse must know is read; everything else stays in the body untouched.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Protocol;
@@ -28,7 +30,22 @@ pub struct ChatRequest {
     pub body: Map<String, Value>,
     /// The response that this one goes on from, whose turns stand in the body already (Responses API).
     pub previous: Option<String>,
+    /// The conversation that this one belongs to, whose items stand in the body already (Responses API).
+    pub belongs: Option<Belongs>,
+    /// What the caller wants remembered, as one block for the provider, where the alias uses it.
+    pub memories: Option<String>,
     conversation: OnceCell<Conversation>,
+}
+
+/// The conversation that a request belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Belongs {
+    /// Whose it is.
+    pub owner: String,
+    /// Its id.
+    pub id: String,
+    /// How many of the input's items are the conversation's; the request's own are behind them.
+    pub earlier: usize,
 }
 
 /// Reads a chat request.
@@ -79,6 +96,8 @@ pub fn chat_request(body: Map<String, Value>, protocol: Protocol) -> Result<Chat
         input_bytes,
         body,
         previous: None,
+        belongs: None,
+        memories: None,
         conversation,
     })
 }
@@ -94,6 +113,46 @@ impl ChatRequest {
         }
         let read = dialect::read_request(self.protocol, &self.body)?;
         Ok(self.conversation.get_or_init(|| read))
+    }
+
+    /// The request as its caller wrote it: without the conversation's items.
+    #[must_use]
+    pub fn asked(&self) -> Cow<'_, Map<String, Value>> {
+        let Some(belongs) = &self.belongs else {
+            return Cow::Borrowed(&self.body);
+        };
+        let mut asked = self.body.clone();
+        if let Some(Value::Array(input)) = asked.get_mut("input") {
+            input.drain(..belongs.earlier.min(input.len()));
+        }
+        asked.insert("conversation".into(), belongs.id.as_str().into());
+        Cow::Owned(asked)
+    }
+
+    /// The same with what its caller wants remembered.
+    #[must_use]
+    pub fn remembering(self, memories: Option<String>) -> Self {
+        Self { memories, ..self }
+    }
+
+    /// Does it say more than its caller wrote, so that nobody else may be given its answer?
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.memories.is_some()
+            || self
+                .belongs
+                .as_ref()
+                .is_some_and(|belongs| belongs.earlier > 0)
+    }
+
+    /// What stands before everything else: the alias's own instructions, then what the caller wants remembered.
+    #[must_use]
+    pub fn system(&self, alias: Option<&str>) -> Option<String> {
+        match (alias, self.memories.as_deref()) {
+            (None, None) => None,
+            (Some(one), None) | (None, Some(one)) => Some(one.to_owned()),
+            (Some(alias), Some(memories)) => Some([alias, "\n\n", memories].concat()),
+        }
     }
 
     /// The text of the last user message: the question, for the built-in answerer.

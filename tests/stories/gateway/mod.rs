@@ -5,6 +5,7 @@ mod answers;
 mod before;
 mod house;
 mod limits;
+mod memory;
 mod money;
 mod rescue;
 mod shared;

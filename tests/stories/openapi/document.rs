@@ -99,6 +99,19 @@ plain! {
     GET    "/v1/uploads/{id}/parts" listUploadParts Like::Own("documents"), None, "The parts that are stored";
     POST   "/v1/uploads/{id}/complete" completeUpload Like::OpenAi("uploads/complete"), JSON, "Make a document of the parts";
     POST   "/v1/uploads/{id}/cancel" cancelUpload Like::OpenAi("uploads/cancel"), None, "Give an upload up";
+    GET    "/v1/conversations" listConversations Like::Own("memory"), None, "List the caller's conversations, the last used first";
+    POST   "/v1/conversations" createConversation Like::OpenAi("conversations/create"), JSON, "Begin a conversation";
+    GET    "/v1/conversations/{id}" getConversation Like::OpenAi("conversations/retrieve"), None, "One conversation";
+    POST   "/v1/conversations/{id}" updateConversation Like::OpenAi("conversations/update"), JSON, "Replace a conversation's metadata, its title among them";
+    DELETE "/v1/conversations/{id}" deleteConversation Like::OpenAi("conversations/delete"), None, "Delete a conversation and its items";
+    GET    "/v1/conversations/{id}/export" exportConversation Like::Own("memory"), None, "A conversation with all of its items";
+    GET    "/v1/conversations/{id}/items" listConversationItems Like::OpenAi("conversations/list-items"), None, "List a conversation's items";
+    POST   "/v1/conversations/{id}/items" createConversationItems Like::OpenAi("conversations/create-items"), JSON, "Add items to a conversation";
+    GET    "/v1/conversations/{id}/items/{item}" getConversationItem Like::OpenAi("conversations/get-item"), None, "One item";
+    DELETE "/v1/conversations/{id}/items/{item}" deleteConversationItem Like::OpenAi("conversations/delete-item"), None, "Delete an item";
+    GET    "/api/me/memories" listMemories Like::Own("memory"), None, "What the caller wants remembered";
+    POST   "/api/me/memories" createMemory Like::Own("memory"), JSON, "Have something remembered";
+    DELETE "/api/me/memories/{id}" deleteMemory Like::Own("memory"), None, "Have it forgotten";
     GET    "/api/session" getSessionTerms Like::Own("security"), None, "What a session takes here, with a new puzzle where one is to be solved";
     POST   "/api/session" createSession Like::Own("security"), JSON, "Make or renew a visitor's session";
     DELETE "/api/session" endSession Like::Own("security"), None, "End the caller's session everywhere";
@@ -241,6 +254,12 @@ fn of_callers(plain: &Plain, shape: &Shape, schemas: &mut Schemas) -> Value {
             codes.extend([Code::ChallengeFailed, Code::UpstreamError]);
         }
         "getMe" => {}
+        "listMemories" => codes.push(Code::StorageUnavailable),
+        "createMemory" => {
+            codes.extend(BODY);
+            codes.extend([Code::MemoryFull, Code::StorageUnavailable, Code::Integrity]);
+        }
+        "deleteMemory" => codes.extend([Code::MemoryNotFound, Code::StorageUnavailable]),
         _ => codes.extend([
             Code::SessionRequired,
             Code::StorageUnavailable,

@@ -217,6 +217,19 @@ fn number(route: &Route) -> Option<usize> {
         Route::Shared => 55,
         Route::LinkGet(_) => 56,
         Route::LinkContent(_) => 57,
+        Route::ConversationsList => 58,
+        Route::ConversationCreate => 59,
+        Route::ConversationGet(_) => 60,
+        Route::ConversationUpdate(_) => 61,
+        Route::ConversationDelete(_) => 62,
+        Route::ConversationExport(_) => 63,
+        Route::ItemsList(_) => 64,
+        Route::ItemsCreate(_) => 65,
+        Route::ItemGet(..) => 66,
+        Route::ItemDelete(..) => 67,
+        Route::MemoriesList => 68,
+        Route::MemoryCreate => 69,
+        Route::MemoryDelete(_) => 70,
         Route::Admin(_) | Route::AdminPage(_) | Route::Preflight => return None,
     })
 }
@@ -238,7 +251,7 @@ fn every_other_route_is_there() {
         assert_eq!(route.label(), plain.path);
         assert!(found.insert(number(&route).unwrap()), "{path} stands twice");
     }
-    assert_eq!(found, (0..58).collect());
+    assert_eq!(found, (0..71).collect());
 }
 
 #[test]

@@ -88,6 +88,7 @@ impl Layout {
                 ),
                 ("site", &escape(&self.site_title)),
                 ("nav", if zh { "网站" } else { "Site" }),
+                ("conversations", if zh { "会话" } else { "Conversations" }),
                 ("documents", if zh { "文档存放" } else { "Documents" }),
                 ("docs", if zh { "使用说明" } else { "Docs" }),
                 ("main", page.main),

@@ -149,7 +149,16 @@ fn own_pages(layout: &Layout, documents: &[docs::Document]) -> Outcome<Tree> {
         format!("{CLOSED}<script type=\"module\" src=\"/gatehouse/documents.js\"></script>");
     let found = "There is nothing at this address.";
     let kept = "Keep documents on this site: upload, list, download, delete.";
+    let chat = format!("{CLOSED}<script type=\"module\" src=\"/gatehouse/chat.js\"></script>");
+    let talks = "What you asked here before: go on, rename, delete.";
     for (file, title, description, head, kind) in [
+        (
+            "conversations.html",
+            "Conversations",
+            talks,
+            chat.as_str(),
+            "wide",
+        ),
         ("404.html", "Page not found", found, CLOSED, "plain"),
         ("documents.html", "Documents", kept, script.as_str(), "wide"),
     ] {

@@ -118,8 +118,46 @@ objects! {
         usage: Used,
         /// Documents, as `/v1/files` lists them.
         documents: Vec<Value>,
+        /// Conversations with their items, as `/v1/conversations/{id}/export` tells them.
+        conversations: Vec<Value>,
+        /// Memories.
+        memories: Vec<Memory>,
         /// What is not in the list.
         not_listed: String,
+    }
+
+    /// What its owner wants remembered.
+    Memory {
+        /// Its id.
+        id: String,
+        /// `memory`.
+        object: String,
+        /// What it says.
+        text: String,
+        /// `you`, or the id of the conversation or response that it comes from.
+        source: String,
+        /// When it was made.
+        created_at: Time,
+        /// When it is forgotten.
+        expires_at: Time,
+    }
+
+    /// Memories.
+    MemoryList {
+        /// `list`.
+        object: String,
+        /// The newest first.
+        data: Vec<Memory>,
+    }
+
+    /// A memory is gone.
+    MemoryDeleted {
+        /// Its id.
+        id: String,
+        /// `memory.deleted`.
+        object: String,
+        /// It is.
+        deleted: bool,
     }
 
     /// The caller is erased.

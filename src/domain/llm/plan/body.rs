@@ -55,7 +55,8 @@ fn shrunk(
     if !trims && !alias.compact {
         return Ok(None);
     }
-    let system = alias.system.as_deref().map_or(0, tokens::text);
+    let system = request.system(alias.system.as_deref());
+    let system = system.as_deref().map_or(0, tokens::text);
     let conversation = request.conversation()?;
     let asked = conversation
         .sampling
@@ -132,8 +133,8 @@ fn candidate(
         }
     };
     body.insert("model".into(), Value::from(target.model.as_str()));
-    if let Some(system) = &alias.system {
-        prepend_system(protocol, &mut body, system);
+    if let Some(system) = request.system(alias.system.as_deref()) {
+        prepend_system(protocol, &mut body, &system);
     }
     if request
         .temperature

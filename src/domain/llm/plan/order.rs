@@ -35,7 +35,8 @@ pub(super) fn ordered<'s>(
         .unwrap_or(alias.max_output_tokens);
     let output = asked.min(alias.max_output_tokens);
     let mut features = Features::of(conversation, output, prefer, None);
-    let system = alias.system.as_deref().map_or(0, tokens::text);
+    let system = request.system(alias.system.as_deref());
+    let system = system.as_deref().map_or(0, tokens::text);
     features.input_tokens = features.input_tokens.saturating_add(system);
     let may_shrink = alias.on_overflow == OnOverflow::Trim || alias.compact;
     let seen: Vec<(Option<Millis>, bool)> = targets

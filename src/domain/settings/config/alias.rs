@@ -91,6 +91,9 @@ pub struct Alias {
     /// May answers of the Responses API be kept for `GET /v1/responses/{id}`?
     #[serde(default = "yes")]
     pub store_responses: bool,
+    /// May answers use what their caller wants remembered?
+    #[serde(default)]
+    pub memories: bool,
     /// Who goes first where a target's places are taken.
     #[serde(default)]
     pub priority: Priority,

@@ -32,7 +32,7 @@ pub use principals::{
     Abuse, AccountTier, Admin, Audit, DEFAULT_TENANT, Keyring, Proof, Session, Tenant,
 };
 pub use provider::{Provider, ProviderKind};
-pub use stores::{Cache, Documents, Streams};
+pub use stores::{Cache, Documents, Memory, Streams, Trim};
 pub use target::{Capability, Target, Tier};
 
 use fault::Faults;
@@ -77,6 +77,9 @@ pub struct Config {
     /// The document store.
     #[serde(default)]
     pub documents: Documents,
+    /// Conversations and memories.
+    #[serde(default)]
+    pub memory: Memory,
     /// Tenants beside the default one.
     #[serde(default, rename = "tenant")]
     pub tenants: Vec<Tenant>,
@@ -167,6 +170,7 @@ impl Config {
         self.cache.check(&mut faults);
         self.streams.check(&mut faults);
         self.documents.check(&mut faults);
+        self.memory.check(&mut faults);
         principals::check_tenants(&self.tenants, &mut faults);
         self.session.check(&mut faults);
         principals::check_tiers(&self.tiers, &self.session, &mut faults);

@@ -1,4 +1,4 @@
-//! What is kept: answers, documents and running streams.
+//! What is kept: answers, documents, conversations and running streams.
 
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +76,54 @@ impl Default for Documents {
             ]
             .map(String::from)
             .to_vec(),
+        }
+    }
+}
+
+/// `[memory]`: conversations, and memories that aliases may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// Conversations of one owner.
+    pub max_conversations: u32,
+    /// Items of one conversation.
+    pub max_items: u32,
+    /// Bytes of one conversation, sealed (about 4/3 of the text).
+    pub max_conversation_bytes: u64,
+    /// Bytes of everything of one owner, sealed.
+    pub max_owner_bytes: u64,
+    /// How long a conversation is kept after it was last used, in seconds.
+    pub ttl_seconds: u64,
+    /// What happens when a conversation is full.
+    pub trim: Trim,
+    /// Memories of one owner.
+    pub max_memories: u32,
+    /// How long a memory is kept, in seconds; whoever makes it may say less.
+    pub memory_ttl_seconds: u64,
+}
+
+/// What happens to a full conversation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trim {
+    /// Its oldest turns go, each whole.
+    #[default]
+    Oldest,
+    /// It takes no more.
+    Refuse,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            max_conversations: 100,
+            max_items: 400,
+            max_conversation_bytes: 1_048_576, // 1 MiB
+            max_owner_bytes: 10_485_760,       // 10 MiB
+            ttl_seconds: 2_592_000,            // 30 d × 86,400 s
+            trim: Trim::Oldest,
+            max_memories: 50,
+            memory_ttl_seconds: 7_776_000, // 90 d
         }
     }
 }
@@ -165,6 +213,38 @@ impl Documents {
                 "must be a content type such as text/plain or text/*",
             );
         }
+    }
+}
+
+impl Memory {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        let key = |name: &str| format!("memory.{name}");
+        let count = |max: u32| u64::from(max);
+        // A list of them is read whole.
+        faults.within(
+            key("max_conversations"),
+            count(self.max_conversations),
+            1,
+            1_000,
+        );
+        faults.within(key("max_items"), count(self.max_items), 2, 10_000);
+        // Eight MiB pass between objects in one message (32 MiB), and fit an isolate several times over.
+        faults.within(
+            key("max_conversation_bytes"),
+            self.max_conversation_bytes,
+            4_096,
+            8_388_608,
+        );
+        faults.unless(
+            (self.max_conversation_bytes..=1_073_741_824).contains(&self.max_owner_bytes),
+            key("max_owner_bytes"),
+            "must lie between max_conversation_bytes and 1073741824 (1 GiB)",
+        );
+        // A minute to ten years.
+        faults.within(key("ttl_seconds"), self.ttl_seconds, 60, 315_360_000);
+        faults.within(key("max_memories"), count(self.max_memories), 0, 200);
+        let ttl = self.memory_ttl_seconds;
+        faults.within(key("memory_ttl_seconds"), ttl, 60, 315_360_000);
     }
 }
 

@@ -1,4 +1,5 @@
-// The two wire forms of a streamed answer: OpenAI chat completions and Anthropic messages.
+// The wire forms of a streamed answer: OpenAI chat completions, Anthropic messages, and OpenAI responses for what belongs to
+// a conversation.
 
 import { Connection, guard } from "./connection.js";
 import { Failure, failure, gone, incomplete, lost, refused, strange, unreachable } from "./problems.js";
@@ -31,6 +32,16 @@ const DIALECTS = {
     },
     isError: (event) => event.type === "error",
   },
+  responses: {
+    path: "/v1/responses",
+    headers: {},
+    body: (model, input, conversation) => ({ model, input, conversation, stream: true }),
+    isEnd: (event) => event.type === "response.completed" || event.type === "response.incomplete",
+    read(part) {
+      return { text: part.type === "response.output_text.delta" ? part.delta : "", isTruncated: part.type === "response.incomplete" };
+    },
+    isError: (event) => event.type === "error" || event.type === "response.failed",
+  },
 };
 
 /** Statuses after which the same read can succeed. An answer that the server lost stays lost. */
@@ -53,15 +64,16 @@ function dialectOf(alias) {
  * Asks an alias and gives the answer's text as it arrives, over as many connections as that takes.
  *
  * @param {object | undefined} alias   An entry of `GET /v1/models`.
- * @param {{role: string, content: string}[]} messages
+ * @param {{role: string, content: string}[] | string} messages A text alone is what is asked in a conversation.
  * @param {AbortSignal} signal
  * @param {(word: import("./connection.js").Word) => void} tell
+ * @param {string} [conversation] The one that it belongs to, which knows what was said before.
  * @returns {AsyncGenerator<Part>}
  * @throws {Failure} The reader is told; an abort is passed on as it is.
  */
-export async function* ask(alias, messages, signal, tell) {
-  const dialect = dialectOf(alias);
-  const response = await send(DIALECTS[dialect], alias?.id, messages, signal, tell);
+export async function* ask(alias, messages, signal, tell, conversation) {
+  const dialect = conversation ? "responses" : dialectOf(alias);
+  const response = await send(DIALECTS[dialect], DIALECTS[dialect].body(alias?.id, messages, conversation), signal, tell);
   if (!response.ok) throw await refused(response);
   if (!isStream(response)) throw strange(requestId(response));
   const id = response.headers.get("x-gatehouse-response-id");
@@ -102,9 +114,9 @@ export function cancel(place) {
 async function* once(dialect, response, signal) {
   try {
     for await (const event of events(response.body)) {
-      if (dialect.isEnd(event)) return;
       const part = await read(dialect, event, response.headers);
       if (part) yield part;
+      if (dialect.isEnd(event)) return;
     }
   } catch (error) {
     if (error instanceof Failure || signal.aborted) throw error;
@@ -130,11 +142,13 @@ async function* follow(from, response, signal, tell) {
       for await (const event of events(body, guarded)) {
         const number = Number(event.id ?? Number.NaN);
         if (number <= place.after) continue;
-        if (dialect.isEnd(event)) return;
         const part = await read(dialect, event);
+        const isEnd = dialect.isEnd(event);
+        if (isEnd && !part?.isTruncated) return;
         connection.progress();
         if (Number.isInteger(number)) place = { ...place, after: number };
         yield { text: "", isTruncated: false, ...part, place };
+        if (isEnd) return;
       }
       // An orderly end with nothing new, twice: whoever wrote the answer stopped there.
       empty = place.after > before || guarded.signal.aborted ? 0 : empty + 1;
@@ -173,11 +187,11 @@ const addressOf = (place) => `${DIALECTS[place.dialect]?.path}/${encodeURICompon
 const requestId = (response) => response.headers.get("x-request-id") ?? undefined;
 const isStream = (response) => response.body !== null && response.headers.get("content-type")?.startsWith("text/event-stream") === true;
 
-async function send(dialect, model, messages, signal, tell) {
+async function send(dialect, body, signal, tell) {
   const options = {
     method: "POST",
     headers: { "content-type": "application/json", "x-gatehouse-resumable": "true", ...dialect.headers },
-    body: JSON.stringify(dialect.body(model, messages)),
+    body: JSON.stringify(body),
     signal,
   };
   try {

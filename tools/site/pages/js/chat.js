@@ -1,12 +1,13 @@
 // The chat: makes every `<form class="gatehouse-chat">` a conversation. Without this script the form still works.
 
 import { aliases, ask, cancel, goOn } from "./answers.js";
+import { Conversations } from "./conversations.js";
 import { drawing } from "./markdown.js";
 import { Memory } from "./memory.js";
 import { Failure, unreachable, view } from "./problems.js";
 import { duration, make, say } from "./texts.js";
 
-class Chat {
+export class Chat {
   /**
    * @param {HTMLFormElement} form With a textarea `question` and a submit button; a select `model` is optional.
    * @param {string} name          Tells the conversations of a site apart.
@@ -23,8 +24,12 @@ class Chat {
     this.memory = new Memory(name);
     this.build();
     this.listen();
+    // Where the page lists conversations, the server keeps them; else this tab does.
+    const section = "conversations" in form.dataset ? form.parentElement.querySelector(".talks") : null;
+    this.conversations = section ? new Conversations(this, section) : undefined;
     this.restore();
     this.load();
+    this.conversations?.refresh();
   }
 
   build() {
@@ -133,18 +138,40 @@ class Chat {
   /** Begins a new conversation. A running answer is stopped first, and its turn goes with the others. */
   forget() {
     this.halt();
-    this.turns = [];
-    this.memory.write();
-    for (const turn of this.log.querySelectorAll(".turn")) turn.remove();
-    this.restart.dataset.idle = "";
-    this.announce(say("forgotten"));
+    this.clear(say("forgotten"));
     this.question.focus();
+  }
+
+  /** Nothing was said, and nothing is open. */
+  clear(word) {
+    this.show([]);
+    this.conversations?.leave();
+    this.memory.write();
+    this.announce(word);
+  }
+
+  /** Shows these turns, all of them over, in place of what stands there. */
+  show(turns) {
+    for (const turn of this.log.querySelectorAll(".turn")) turn.remove();
+    this.turns = turns;
+    this.restart.dataset.idle = "";
+    if (turns.length > 0) this.begun();
+    for (const turn of turns) {
+      this.drawQuestion(turn.question);
+      const drawn = this.drawAnswer(turn);
+      if (turn === turns.at(-1)) this.follow(drawn);
+      this.close(turn, drawn);
+    }
+    this.memory.write();
+    this.scroll();
   }
 
   /** Draws the conversation that this tab remembers, and goes on with an answer that was arriving. */
   restore() {
-    const { turns, hint } = this.memory.load();
-    this.memory.keep(() => ({ turns: this.turns, hint: this.hint.textContent }));
+    const { turns, hint, conversation } = this.memory.load();
+    const talks = this.conversations;
+    if (talks) talks.current = conversation;
+    this.memory.keep(() => ({ turns: this.turns, hint: this.hint.textContent, conversation: talks?.current }));
     if (turns.length === 0) return;
     this.turns = turns;
     this.begun();
@@ -205,7 +232,8 @@ class Chat {
     this.turns.push(turn);
     const drawn = this.drawAnswer(turn);
     this.follow(drawn);
-    await this.read(turn, drawn, say("working"), (signal, tell) => ask(alias, messages, signal, tell));
+    const talks = this.conversations;
+    await this.read(turn, drawn, say("working"), (signal, tell) => (talks ? talks.ask(alias, question, signal, tell) : ask(alias, messages, signal, tell)));
   }
 
   nameOf(alias) {
@@ -247,6 +275,7 @@ class Chat {
       if (!running.signal.aborted) problem = (error instanceof Failure ? error : unreachable()).problem;
     }
     this.setRunning(undefined);
+    this.conversations?.over();
     if (!drawn.element.isConnected) return; // The conversation was begun anew.
     this.announce(this.close(turn, drawn, problem));
     this.memory.write();
@@ -277,7 +306,9 @@ class Chat {
     delete turn.place;
     const note = noteOf(turn);
     if (note) drawn.element.append(make("p", { class: "note", text: note }));
-    drawn.element.append(this.tools(turn.answer, retry));
+    // What a conversation has is not said in it once more.
+    const isKept = this.conversations && turn.state === "complete";
+    drawn.element.append(this.tools(turn.answer, isKept ? undefined : retry));
     return note || say("complete");
   }
 
@@ -313,8 +344,8 @@ class Chat {
       }
     });
     const again = make("button", { type: "button", class: "quiet", text: say("retry") });
-    again.addEventListener("click", retry);
-    return make("div", { class: "tools" }, ...(text === "" ? [again] : [copy, again]));
+    again.addEventListener("click", () => retry());
+    return make("div", { class: "tools" }, ...(text === "" ? [] : [copy]), ...(retry ? [again] : []));
   }
 
   history() {

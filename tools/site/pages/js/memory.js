@@ -35,18 +35,19 @@ export class Memory {
     window.addEventListener("pagehide", () => this.write());
   }
 
-  /** @returns {{turns: Turn[], hint: string}} */
+  /** @returns {{turns: Turn[], hint: string, conversation?: string}} */
   load() {
     try {
       const kept = JSON.parse(sessionStorage.getItem(this.key));
       if (kept?.version !== VERSION || !Array.isArray(kept.turns)) return { turns: [], hint: "" };
-      return { turns: kept.turns.filter(isTurn), hint: typeof kept.hint === "string" ? kept.hint : "" };
+      const conversation = /^conv_[0-9a-f]{32}$/.test(kept.conversation) ? kept.conversation : undefined;
+      return { turns: kept.turns.filter(isTurn), hint: typeof kept.hint === "string" ? kept.hint : "", conversation };
     } catch {
       return { turns: [], hint: "" };
     }
   }
 
-  /** Names what is to be remembered. @param {() => {turns: Turn[], hint: string}} read */
+  /** Names what is to be remembered. @param {() => {turns: Turn[], hint: string, conversation?: string}} read */
   keep(read) {
     this.read = read;
   }

@@ -72,6 +72,11 @@ const TEXTS = {
     sessionEnded: "The session has ended.",
     erased: "Everything was erased.",
     more: "Show more",
+    untitled: "Untitled",
+    noConversations: "None yet. Your first question begins one.",
+    conversationGone: "This conversation was deleted elsewhere.",
+    opened: "{0} is open.",
+    rename: "Rename",
   },
   zh: {
     you: "您",
@@ -142,6 +147,11 @@ const TEXTS = {
     sessionEnded: "会话已结束。",
     erased: "所有内容已清除。",
     more: "显示更多",
+    untitled: "未命名",
+    noConversations: "还没有会话。提出第一个问题即可开始。",
+    conversationGone: "此会话已在别处删除。",
+    opened: "已打开：{0}。",
+    rename: "重命名",
   },
 };
 

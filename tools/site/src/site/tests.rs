@@ -71,6 +71,7 @@ fn any_folder_becomes_a_site_with_gatehouses_pages_beside_it() {
     assert!(home.contains("<h1 id=\"rocks\">"), "{home}");
     for path in [
         "404.html",
+        "conversations.html",
         "documents.html",
         "docs/index.html",
         "docs/limits.md",

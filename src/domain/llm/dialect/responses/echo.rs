@@ -8,8 +8,9 @@ pub struct Echo(Map<String, Value>);
 
 /// Fields that are told alike whoever answers, since they are about the call and not about the model: what is stored is
 /// stored here, and an alias may put instructions of its own in front of the caller's.
-const OURS: [&str; 4] = [
+const OURS: [&str; 5] = [
     "store",
+    "conversation",
     "background",
     "previous_response_id",
     "instructions",
@@ -47,6 +48,15 @@ impl Echo {
         fields.insert("previous_response_id".into(), previous.into());
         fields.insert("store".into(), stored.into());
         Self(fields)
+    }
+
+    /// The same for a response that belongs to a conversation.
+    #[must_use]
+    pub fn belonging(mut self, conversation: Option<&str>) -> Self {
+        if let Some(id) = conversation {
+            self.0.insert("conversation".into(), json!({"id": id}));
+        }
+        self
     }
 
     /// As it is kept with a stored response.
