@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use gatehouse::app::port::Port;
 use gatehouse::app::request::Head;
 use gatehouse::domain::identity::api_key::{self, Env, Kind};
+use gatehouse::domain::memory::item::derived_id;
 use gatehouse::domain::route::{Protocol, Route, route};
 use serde_json::{Value, json};
 
@@ -27,6 +28,23 @@ enum Left {
     /// The same as a stream that can be read again.
     Stream(Protocol),
     SiteKey,
+    Conversation,
+    Memory,
+}
+
+impl Left {
+    /// Does it belong to a visitor or a key?
+    const fn is_owned(self) -> bool {
+        matches!(
+            self,
+            Self::Document | Self::Link | Self::Upload | Self::Conversation | Self::Memory
+        )
+    }
+}
+
+/// The first item of a conversation that was begun with items.
+fn item_of(conversation: &str) -> String {
+    derived_id(&serde_json::Map::new(), conversation, 0)
 }
 
 /// A question after one thing; `{}` is its id, in the path or in the body.
@@ -47,7 +65,7 @@ fn ask(method: &'static str, path: &'static str, left: Left) -> Ask {
 }
 
 fn asks() -> Vec<Ask> {
-    use Left::{Answer, Document, Link, SiteKey, Stream, Upload};
+    use Left::{Answer, Conversation, Document, Link, Memory, SiteKey, Stream, Upload};
     use Protocol::{Chat, Messages, Responses};
     let mut all = vec![
         ask("GET", "/v1/files?after={}", Document),
@@ -70,6 +88,14 @@ fn asks() -> Vec<Ask> {
         ask("POST", "/v1/uploads/{}/cancel", Upload),
         ask("GET", "/v1/responses/{}/input_items", Answer(Responses)),
         ask("GET", "/api/session?site_key={}", SiteKey),
+        ask("GET", "/v1/conversations?after={}", Conversation),
+        ask("GET", "/v1/conversations/{}", Conversation),
+        ask("DELETE", "/v1/conversations/{}", Conversation),
+        ask("GET", "/v1/conversations/{}/export", Conversation),
+        ask("GET", "/v1/conversations/{}/items", Conversation),
+        ask("GET", "/v1/conversations/{}/items/{item}", Conversation),
+        ask("DELETE", "/v1/conversations/{}/items/{item}", Conversation),
+        ask("DELETE", "/api/me/memories/{}", Memory),
     ];
     for (path, protocol) in [
         ("/v1/chat/completions/{}", Chat),
@@ -98,6 +124,18 @@ fn asks() -> Vec<Ask> {
         ..ask("POST", "/v1/responses", Answer(Responses))
     });
     all.push(Ask {
+        body: json!({"model": "site", "input": "And then?", "conversation": "{}"}),
+        ..ask("POST", "/v1/responses", Conversation)
+    });
+    all.push(Ask {
+        body: json!({"metadata": {"title": "Mine"}}),
+        ..ask("POST", "/v1/conversations/{}", Conversation)
+    });
+    all.push(Ask {
+        body: json!({"items": [{"role": "user", "content": "And this."}]}),
+        ..ask("POST", "/v1/conversations/{}/items", Conversation)
+    });
+    all.push(Ask {
         body: json!({"part_ids": []}),
         ..ask("POST", "/v1/uploads/{}/complete", Upload)
     });
@@ -119,7 +157,8 @@ fn asks() -> Vec<Ask> {
 }
 
 /// Routes that show or change what belongs to whoever asks: asked with credentials of another tenant.
-const OWN: [(&str, &str); 10] = [
+const OWN: [(&str, &str); 11] = [
+    ("GET", "/api/me/memories"),
     ("GET", "/api/session"),
     ("DELETE", "/api/session"),
     ("GET", "/api/me"),
@@ -133,7 +172,9 @@ const OWN: [(&str, &str); 10] = [
 ];
 
 /// Routes without an id of a tenant's and without anything of whoever asks, and why.
-const OTHERS: [(&str, &str); 15] = [
+const OTHERS: [(&str, &str); 17] = [
+    ("ConversationCreate", "the id is in its answer"),
+    ("MemoryCreate", "the id is in its answer"),
     ("Health", "says that the process answers"),
     ("Ready", "the deployment's own"),
     (
@@ -174,7 +215,7 @@ fn name_of(text: &str) -> String {
 #[test]
 fn every_route_is_asked_or_said_to_have_nothing_of_a_tenants() {
     let named = |(method, path): (&str, &str)| {
-        let path = path.replace("{}", "x");
+        let path = path.replace("{}", "x").replace("{item}", "y");
         let path = path.split('?').next().unwrap();
         let found: Route = route(method, path).unwrap();
         name_of(&format!("{found:?}"))
@@ -239,6 +280,21 @@ fn leave(port: &FakePort, guest: &Guest, left: Left) -> String {
             let stored = part(port, guest, &format!("/v1/uploads/{id}/parts"), "4711");
             assert_eq!(stored.status, 200, "{}", stored.text());
             id
+        }
+        Left::Conversation => {
+            let body = json!({
+                "metadata": {"title": "4711"},
+                "items": [{"role": "user", "content": "Remember 4711."}],
+            });
+            let made = guest.ask(port, "POST", "/v1/conversations", &body);
+            assert_eq!(made.status, 200, "{}", made.text());
+            made.json()["id"].as_str().unwrap().to_owned()
+        }
+        Left::Memory => {
+            let body = json!({"text": "My number is 4711."});
+            let made = guest.ask(port, "POST", "/api/me/memories", &body);
+            assert_eq!(made.status, 200, "{}", made.text());
+            made.json()["id"].as_str().unwrap().to_owned()
         }
         Left::SiteKey => {
             let mut owner = owner_of(port, guest.host);
@@ -309,6 +365,7 @@ fn nobody(id: &str) -> String {
 impl Ask {
     fn put(&self, port: &FakePort, by: &Guest, id: &str) -> Received {
         let path = self.path.replace("{}", id);
+        let path = path.replace("{item}", &item_of(id));
         if (self.method, self.left) == ("POST", Left::Upload) && path.ends_with("/parts") {
             return part(port, by, &path, "other");
         }
@@ -351,10 +408,9 @@ fn an_id_of_another_tenant_is_an_id_of_nobody_for_visitors_and_keys() {
     let mut asked = 0;
     for ask in asks() {
         for by in EVERYBODY {
-            // A site key is nobody's of these, and a document or an upload nobody's at all.
+            // A site key is nobody's of these, and what has an owner is nobody's at all.
             if (ask.left == Left::SiteKey && by != Who::Nobody)
-                || (matches!(ask.left, Left::Document | Left::Link | Left::Upload)
-                    && by == Who::Nobody)
+                || (ask.left.is_owned() && by == Who::Nobody)
             {
                 continue;
             }
@@ -393,6 +449,10 @@ fn an_id_of_another_tenant_is_an_id_of_nobody_for_visitors_and_keys() {
                         let path = format!("{}/{}", protocol.endpoint(), real.id);
                         real.holder.get(&real.port, &path)
                     }
+                    Left::Conversation => real
+                        .holder
+                        .get(&real.port, &format!("/v1/conversations/{}/items", real.id)),
+                    Left::Memory => real.holder.get(&real.port, "/api/me/memories"),
                     Left::SiteKey => shop(&ask, &real),
                 };
                 assert_eq!(own.status, 200, "{what}, as its own: {}", own.text());

@@ -112,6 +112,13 @@ fn kept(port: &FakePort, tenant: &str) -> Kept {
             }
         }
     }
+    for (name, rows) in port.many_rows(Class::Memory) {
+        if name.starts_with(&prefix) {
+            let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+            let named = |(key, value)| (format!("memory {name} {key}"), text(value));
+            all.extend(rows.into_iter().map(named));
+        }
+    }
     for (name, bytes) in port.blobs.borrow().iter() {
         if name.starts_with(&prefix) {
             all.insert(name.clone(), String::from_utf8_lossy(bytes).into_owned());
