@@ -247,7 +247,7 @@ pub(super) async fn opened_items<P: Port>(
         other => return Err(unexpected(other)),
     };
     let key = OwnerKey::open(port, owner, key).await?;
-    let opened: Result<Vec<(Item, Map<String, Value>)>, Refusal> = items
+    let opened: Result<Vec<_>, Refusal> = items
         .into_iter()
         .map(|item| {
             let said = key.object(port, owner, At::Item(id, &item.id), &item.sealed)?;
