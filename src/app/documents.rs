@@ -5,6 +5,7 @@
 //! registered in the directory first, and quota entries that end by themselves.
 
 pub mod parts;
+pub mod scanner;
 mod sealing;
 mod sweep;
 mod upload;

@@ -4,6 +4,7 @@
 //! * [`owner`], [`quota`], [`directory`]: the three objects that keep them; [`keys`]: what an owner's repeated uploads get.
 //! * [`multipart`], [`form`], [`part`], [`cutter`], [`content_type`]: an upload, read piece by piece.
 //! * [`sealing`]: the keys under which they lie in R2.
+//! * [`scan`]: what is in it that harms readers or models.
 //! * [`range`], [`wire`]: what goes back to the caller.
 
 pub mod answers;
@@ -18,5 +19,6 @@ pub mod owner;
 pub mod part;
 pub mod quota;
 pub mod range;
+pub mod scan;
 pub mod sealing;
 pub mod wire;

@@ -3,6 +3,7 @@
 
 mod keys;
 mod parts;
+mod scanner;
 mod sealing;
 
 use std::collections::BTreeMap;
