@@ -1,6 +1,7 @@
 //! The documents' stories over a fake world that can fail anywhere: what is stored is whole, what is refused or broken
 //! leaves nothing, and nobody sees what is somebody else's.
 
+mod harm;
 mod keys;
 mod parts;
 mod scanner;
