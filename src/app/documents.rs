@@ -9,6 +9,7 @@ pub mod details;
 pub mod links;
 pub mod parts;
 mod reach;
+pub mod scanner;
 mod sealing;
 pub mod shares;
 mod sweep;

@@ -6,6 +6,7 @@
 //   --rounds N     how often the systems take turns
 //   --networks N   over how many networks the thousand addresses are spread
 //   --disk         the objects' files on a disk rather than in memory
+//   --files        instead of all that: what documents cost, against the bare bucket
 //   --host         instead of all that: what parsing, accounting and translating a stream costs on this machine, per event
 //
 // The systems take turns in several rounds, since a machine is never quiet for long; ratios are taken within a round,
@@ -19,6 +20,8 @@ import { parseArgs } from "node:util";
 import { buildSite, buildWorker } from "../../tools/build.mjs";
 import { Stop, at, digestOf, run, say, windows } from "../../tools/lib.mjs";
 import { setUp } from "../../tools/setup.mjs";
+import { bundle, deployment } from "./bundle.mjs";
+import { filesBench } from "./files.mjs";
 import { LIMITS, houseVars, isHouse, keysOf } from "./limits.mjs";
 import { Client, addresses } from "./load.mjs";
 import { report } from "./report.mjs";
@@ -33,6 +36,7 @@ const { values: options } = parseArgs({
     networks: { type: "string", default: "1000" },
     disk: { type: "boolean", default: false },
     only: { type: "string" },
+    files: { type: "boolean", default: false },
     host: { type: "boolean", default: false },
   },
 });
@@ -58,14 +62,6 @@ const inMemory = !options.disk && existsSync(MEMORY_FOLDER);
 
 // === making ready ===
 
-/** The bundle as it would be deployed. */
-async function bundle() {
-  const out = at("build", "bench");
-  rmSync(out, { recursive: true, force: true });
-  await run("wrangler", ["deploy", "--dry-run", "--env", "test", "--outdir", out], { quiet: true, env: { GATEHOUSE_PROFILE: "release" } });
-  return out;
-}
-
 async function otherGateway() {
   const here = (...parts) => at("tests", "bench", ...parts);
   const stamp = here("node_modules", ".gatehouse");
@@ -74,15 +70,6 @@ async function otherGateway() {
   say("installing the gateway that we compare with");
   await run(windows ? "npm.cmd" : "npm", ["ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"], { cwd: here() });
   writeFileSync(stamp, digest);
-}
-
-/** What wrangler.toml says of the environment `test`. */
-async function deployment() {
-  process.env.WRANGLER_SEND_METRICS = "false";
-  const { unstable_readConfig: readConfig } = await import("wrangler");
-  const config = readConfig({ config: at("wrangler.toml"), env: "test" });
-  const objects = config.durable_objects.bindings.map((object) => ({ binding: object.name, className: object.class_name }));
-  return { compatibility: config.compatibility_date, objects };
 }
 
 async function startSystems(folder, scenarios) {
@@ -186,11 +173,18 @@ function checkLogs(systems, results) {
   }
 }
 
+async function files() {
+  const { text, ...data } = await filesBench({ rounds: options.quick ? 2 : PLAN.rounds + 2 });
+  process.stdout.write(text);
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(data, null, 2)}\n`);
+}
+
 async function main() {
   if (options.host) return run("cargo", ["bench", "--locked", "--quiet", "--bench", "streams"]);
   await setUp();
   await buildSite();
   await buildWorker("release");
+  if (options.files) return files();
   await otherGateway();
   // Others are compared with the first one, so it is always there; and so is what a chosen one is compared with.
   const chosen = ALL.filter((scenario) => scenario === PLAIN || scenario.name.includes(options.only ?? ""));

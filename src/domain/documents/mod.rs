@@ -5,6 +5,7 @@
 //! * [`owner`], [`quota`], [`directory`]: the three objects that keep them; [`keys`]: what an owner's repeated uploads get.
 //! * [`multipart`], [`form`], [`part`], [`cutter`], [`content_type`]: an upload, read piece by piece.
 //! * [`sealing`]: the keys under which they lie in R2.
+//! * [`scan`]: what is in it that harms readers or models.
 //! * [`range`], [`wire`]: what goes back to the caller.
 
 pub mod about;
@@ -23,5 +24,6 @@ pub mod pointers;
 pub mod quota;
 pub mod range;
 pub mod said;
+pub mod scan;
 pub mod sealing;
 pub mod wire;

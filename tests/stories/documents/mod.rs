@@ -1,8 +1,10 @@
 //! The documents' stories over a fake world that can fail anywhere: what is stored is whole, what is refused or broken
 //! leaves nothing, and nobody sees what is somebody else's.
 
+mod harm;
 mod keys;
 mod parts;
+mod scanner;
 mod sealing;
 mod sharing;
 mod versions;
