@@ -42,7 +42,9 @@ test("the official SDK creates, lists, reads and deletes a document", async () =
   const found = [];
   for await (const file of client.files.list()) found.push(file.id);
   assert.deepEqual(found, [made.id]);
-  assert.deepEqual(await client.files.retrieve(made.id), made);
+  const { gatehouse, ...retrieved } = await client.files.retrieve(made.id);
+  assert.deepEqual(retrieved, made);
+  assert.deepEqual([gatehouse.version, gatehouse.right], [1, "own"]);
   assert.equal(await (await client.files.content(made.id)).text(), content);
   assert.equal((await client.files.delete(made.id)).deleted, true);
   await assert.rejects(client.files.retrieve(made.id), (error) => error instanceof OpenAI.NotFoundError && error.code === "document_not_found");

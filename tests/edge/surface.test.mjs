@@ -60,7 +60,7 @@ test("a wrong method is told the right ones, in the dialect of its path", async 
     ["PUT", "/v1/messages", "anthropic", "POST"],
     ["DELETE", "/v1/models", "anthropic", "GET, HEAD", ANTHROPIC],
     ["PATCH", "/v1/files", "openai", "GET, HEAD, POST"],
-    ["PUT", "/v1/files/file-x", "openai", "GET, HEAD, DELETE"],
+    ["PUT", "/v1/files/file-x", "openai", "GET, HEAD, POST, DELETE"],
     ["POST", "/healthz", "problem", "GET, HEAD"],
     ["DELETE", "/readyz", "problem", "GET, HEAD"],
     ["GET", "/ask", "page", "POST"],
