@@ -1,0 +1,124 @@
+// The page of conversations over the real Worker, without a key: kept, listed, renamed, deleted; after a reload, and in
+// another tab at once.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { after, before, beforeEach, test } from "node:test";
+
+import { OUT, openPage, realSite, startBrowser } from "./browser.mjs";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SIZES = [
+  { width: 1280, height: 800 },
+  { width: 390, height: 844 },
+];
+
+let site;
+let browser;
+let context;
+let page;
+
+before(async () => {
+  [browser, site] = await Promise.all([startBrowser(), realSite()]);
+});
+after(async () => {
+  await browser?.close();
+  await site?.stop();
+});
+
+let visitors = 0;
+const network = () => ({ "cf-connecting-ip": `100.68.${(visitors += 1)}.1` });
+
+async function opened(options) {
+  const view = await openPage(browser, site.url, options);
+  await view.page.setExtraHTTPHeaders(network());
+  await view.page.goto("/conversations");
+  return view;
+}
+
+beforeEach(async (t) => {
+  const view = await opened();
+  ({ page, context } = view);
+  t.after(() => view.context.close());
+});
+
+/** Asks, and waits until the answer is there and over. */
+async function ask(on, question) {
+  const turns = await on.locator(".turn").count();
+  await on.fill("#question", question);
+  await on.click("form.gatehouse-chat button[type=submit]");
+  await on.waitForFunction(
+    (wanted) => document.querySelectorAll(".turn").length === wanted && document.querySelector("[role=status]").textContent === "The answer is complete.",
+    turns + 2,
+  );
+}
+
+const titles = (on) => on.locator(".talks button.open").allTextContents();
+const listed = (on, wanted) =>
+  on.waitForFunction((names) => JSON.stringify([...document.querySelectorAll(".talks button.open")].map((b) => b.textContent)) === JSON.stringify(names), wanted);
+
+test("a conversation is kept, and opens again after a reload", async () => {
+  await page.waitForSelector(".talks .none");
+  await ask(page, "How do I set an OpenAI key?");
+  await listed(page, ["How do I set an OpenAI key?"]);
+  await page.reload();
+  await listed(page, ["How do I set an OpenAI key?"]);
+  await page.click(".talks button.open");
+  await page.waitForSelector(".turn.assistant");
+  assert.match(await page.textContent(".turn.user"), /How do I set an OpenAI key\?/);
+  assert.match(await page.textContent(".turn.assistant"), /OPENAI_API_KEY/, "with its answer");
+  await ask(page, "And what does the cache do?");
+  assert.equal(await page.locator(".turn").count(), 4);
+  assert.equal((await titles(page)).length, 1, "in the same conversation");
+});
+
+test("another tab shows at once what one changes", async () => {
+  const other = await context.newPage();
+  await other.goto("/conversations");
+  await other.waitForSelector(".talks .none");
+  await ask(page, "What is a lease?");
+  await listed(other, ["What is a lease?"]);
+  await page.click('.talks button[data-deed="rename"]');
+  await page.fill("dialog.rename input", "Leases <and> more");
+  await page.click("dialog.rename button[value=yes]");
+  await listed(page, ["Leases <and> more"]);
+  await listed(other, ["Leases <and> more"]);
+  await other.click(".talks button.open");
+  await other.waitForSelector(".turn");
+  await page.click('.talks button[data-deed="remove"]');
+  await page.click("dialog.confirm button.danger");
+  await listed(page, []);
+  await listed(other, []);
+  assert.equal(await other.locator(".turn").count(), 0, "what is gone is shown no more");
+});
+
+test("somebody else sees none of it", async (t) => {
+  await ask(page, "What is a lease?");
+  await listed(page, ["What is a lease?"]);
+  const stranger = await opened();
+  t.after(() => stranger.context.close());
+  await stranger.page.waitForSelector(".talks .none");
+  assert.deepEqual(await titles(stranger.page), []);
+});
+
+test("the page is accessible in both themes and sizes, and nothing is blocked by the policy", async () => {
+  for (const theme of ["light", "dark"]) {
+    for (const size of SIZES) {
+      const view = await opened({ theme, ...size });
+      const where = `${theme}, ${size.width} px`;
+      await ask(view.page, "How do I set an OpenAI key?");
+      await listed(view.page, ["How do I set an OpenAI key?"]);
+      assert.deepEqual(await view.violations(), [], where);
+      assert.deepEqual(view.faults, [], where);
+      const { scroll, client } = await view.page.evaluate(() => ({ scroll: document.documentElement.scrollWidth, client: document.documentElement.clientWidth }));
+      assert.ok(scroll <= client, `${where}: ${scroll} px wide in ${client} px`);
+      await view.page.screenshot({ path: join(OUT, `conversations-${theme}-${size.width}.png`) });
+      await view.page.evaluate(AXE);
+      const { violations } = await view.page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+      assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html.slice(0, 120)}`), [], where);
+      await view.context.close();
+    }
+  }
+});
