@@ -16,7 +16,6 @@ mod sweep;
 mod upload;
 pub mod versions;
 
-pub use reach::readable;
 pub use sweep::{Swept, sweep};
 pub(super) use upload::visitor;
 pub use upload::{create, create_in_segments};

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::reach::{asked, reach, who};
+use super::reach::{asked, entitled, who};
 use super::sealing::{Held, open_data_key};
 use super::shares::details;
-use super::{invalid, own_site, unexpected};
+use super::{invalid, own_site};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port};
@@ -15,8 +15,8 @@ use crate::base::digest::{Bytes32, hex};
 use crate::base::errors::{Code, Refusal};
 use crate::base::secret::Secret;
 use crate::domain::documents::about::Right;
+use crate::domain::documents::owner::Command;
 use crate::domain::documents::owner::details::{Ask, Comment, Told};
-use crate::domain::documents::owner::{self, Command};
 use crate::domain::documents::sealing::{self, Place};
 
 /// Longest comment in bytes.
@@ -45,11 +45,7 @@ pub async fn create<P: Port, B: ByteSource>(
         invalid("text", &detail)
     })?;
 
-    let held = reach(port, caller, id, None).await?;
-    if held.right < Right::Comment {
-        let right = held.right;
-        return Err(unexpected(Ok(owner::Reply::Forbidden { right })));
-    }
+    let held = entitled(port, caller, id, Right::Comment).await?;
     let comment_id = ["comment_", &hex(&port.random::<16>())].concat();
     let place = place(port, &held);
     let key = key(port, &held).await?;

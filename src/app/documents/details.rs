@@ -1,9 +1,9 @@
 //! What is known of a document beside its content, changed by who may edit it.
 
-use super::reach::{asked, reach};
+use super::reach::{asked, entitled};
 use super::shares::details;
 use super::upload::settle;
-use super::{invalid, own_site, register, shape, unexpected};
+use super::{invalid, own_site, register, shape};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port, storage_refusal};
@@ -12,8 +12,8 @@ use crate::app::request::Head;
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::documents::about::Right;
+use crate::domain::documents::owner::Command;
 use crate::domain::documents::owner::details::{Ask, Told};
-use crate::domain::documents::owner::{self, Command};
 use crate::domain::documents::said::said;
 use crate::domain::documents::wire;
 
@@ -36,25 +36,11 @@ pub async fn update<P: Port, B: ByteSource>(
     let fields = json_body(port, head, body).await?;
     let said = said(&fields, &FIELDS)?;
     let now = port.now();
-    let last = now.plus(Millis::from_secs(
-        port.settings().config.documents.ttl_seconds,
-    ));
-    for (name, date) in [
-        ("keep_until", said.keep_until),
-        ("expires_at", said.expires),
-    ] {
-        if date.is_some_and(|date| date <= now || date > last) {
-            let detail = format!("Use a time to come, up to {}.", last.secs());
-            return Err(invalid(name, &detail));
-        }
-    }
-    let held = reach(port, caller, id, None).await?;
-    let dates = said.expires.is_some() || said.keep_until.is_some();
-    if dates && held.right < Right::Own {
-        let right = held.right;
-        return Err(unexpected(Ok(owner::Reply::Forbidden { right })));
-    }
-    if dates {
+    let ttl = Millis::from_secs(port.settings().config.documents.ttl_seconds);
+    within("keep_until", said.keep_until, now, ttl)?;
+    within("expires_at", said.expires, now, ttl)?;
+    if said.expires.is_some() || said.keep_until.is_some() {
+        let held = entitled(port, caller, id, Right::Own).await?;
         // The sweep comes when it is over by its new date, and what it takes is charged until then.
         let due = said.expires.unwrap_or(held.document.expires);
         register(port, &held.owner, due)
@@ -82,5 +68,22 @@ pub async fn update<P: Port, B: ByteSource>(
             Ok(Reply::json(200, told))
         }
         _ => Err(Refusal::new(Code::Internal)),
+    }
+}
+
+/// A date that is said must be to come, and no later than documents are kept.
+pub(super) fn within(
+    param: &str,
+    date: Option<Millis>,
+    now: Millis,
+    ttl: Millis,
+) -> Result<(), Refusal> {
+    let last = now.plus(ttl);
+    match date {
+        Some(date) if date <= now || date > last => {
+            let detail = format!("Use a time to come, up to {}.", last.secs());
+            Err(invalid(param, &detail))
+        }
+        _ => Ok(()),
     }
 }

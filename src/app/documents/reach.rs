@@ -8,21 +8,17 @@ use super::{ask_owner, not_found, owner_of, unexpected};
 use crate::app::gate::Caller;
 use crate::app::port::{Class, Port, PortFault, call_rows, storage_refusal};
 use crate::base::errors::Refusal;
+use crate::domain::documents::about::Right;
 use crate::domain::documents::access::{Shown, Who};
 use crate::domain::documents::manifest::is_document_id;
 use crate::domain::documents::owner::{Command, Reply};
 use crate::domain::documents::pointers::{self, Pointer, Pointers};
 use crate::domain::identity::Principal;
 
-/// A document that the caller may read, as it is now.
+/// A document that the caller may read: as it is now, or in an earlier version, which only who may edit it reads.
 ///
 /// # Errors
 /// `document_not_found` for everything that they may not; `storage_unavailable`.
-pub async fn readable<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Held, Refusal> {
-    reach(port, caller, id, None).await
-}
-
-/// The same in an earlier version, which only who may edit it reads.
 pub async fn reach<P: Port>(
     port: &P,
     caller: &Caller,
@@ -35,6 +31,24 @@ pub async fn reach<P: Port>(
         who,
     };
     held(asked(port, caller, None, id, get).await?)
+}
+
+/// A document as it is now, for something that takes more than reading it.
+///
+/// # Errors
+/// As for [`reach`]; `forbidden` for who may read it and not do that.
+pub async fn entitled<P: Port>(
+    port: &P,
+    caller: &Caller,
+    id: &str,
+    wanted: Right,
+) -> Result<Held, Refusal> {
+    let held = reach(port, caller, id, None).await?;
+    if held.right < wanted {
+        let right = held.right;
+        return Err(unexpected(Ok(Reply::Forbidden { right })));
+    }
+    Ok(held)
 }
 
 /// What was read a moment ago: is it still there?

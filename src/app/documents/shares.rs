@@ -5,8 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::reach::{asked, pointers, reach, who};
-use super::sealing::Held;
+use super::reach::{asked, entitled, pointers, who};
 use super::{ask_owner, invalid, own_site, page_length, unexpected};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
@@ -59,7 +58,7 @@ pub async fn create<P: Port, B: ByteSource>(
     let wanted = wanted(port, &fields, &secret, now)?;
 
     // 2
-    let owner = own(port, caller, id).await?.owner;
+    let owner = entitled(port, caller, id, Right::Own).await?.owner;
 
     // 3
     let share = Share {
@@ -118,7 +117,7 @@ pub async fn list<P: Port>(
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
     own_site(head)?;
-    let held = own(port, caller, id).await?;
+    let held = entitled(port, caller, id, Right::Own).await?;
     let now = port.now();
     let shares = held.document.about.shares.iter();
     let live = shares.filter(|share| share.expires.is_none_or(|expires| now < expires));
@@ -210,15 +209,6 @@ pub async fn with_me<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<
     }
     let told = json!({"object": "list", "data": data, "last_id": last, "has_more": has_more});
     Ok(Reply::json(200, told.to_string()))
-}
-
-/// The document, which must be the caller's.
-async fn own<P: Port>(port: &P, caller: &Caller, id: &str) -> Result<Held, Refusal> {
-    let held = reach(port, caller, id, None).await?;
-    match held.right {
-        Right::Own => Ok(held),
-        right => Err(unexpected(Ok(owner::Reply::Forbidden { right }))),
-    }
 }
 
 /// Forgets where documents were noted that are gone.
@@ -329,11 +319,15 @@ fn wanted<P: Port>(
             .and_then(Right::from_name)
             .ok_or_else(|| invalid("right", "Use view, comment or edit."))?,
     };
-    if right == Right::Edit && matches!(with, Grantee::Public | Grantee::Link(_)) {
-        return Err(invalid(
-            "right",
-            "Only a principal or a role can edit: who edits must be known.",
-        ));
+    match (&with, right) {
+        (Grantee::Link(_), Right::Comment | Right::Edit) => {
+            return Err(invalid("right", "A link is for reading alone."));
+        }
+        (Grantee::Public, Right::Edit) => {
+            let detail = "Only a principal or a role can edit: who edits must be known.";
+            return Err(invalid("right", detail));
+        }
+        _ => {}
     }
     let expires = match fields.get("expires_at") {
         None | Some(Value::Null) => None,

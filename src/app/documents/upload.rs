@@ -1,5 +1,6 @@
 //! Creating a document.
 
+use super::details::within;
 use super::sealing::{DataKey, new_data_key, new_owner_key};
 use super::{ask_owner, own_site, owner_of_key, purge, register, shape, unexpected};
 use crate::app::gate::{Caller, trusting};
@@ -201,6 +202,7 @@ pub(super) async fn store<P: Port, B: ByteSource>(
         let (upload, headers) = write(port, &intent, &data_key, under, form, body, now).await?;
         let key = key.map(|key| (key, upload.fingerprint()));
         let ttl = Millis::from_secs(policy.ttl_seconds);
+        within("details", upload.said.keep_until, now, ttl)?;
         let document = document(&intent, upload, headers, data_key, provenance, now, ttl);
         settle(port, &document).await?;
         let told = wire::file(&document, shape);

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::reach::{asked, reach, who};
+use super::reach::{asked, entitled, who};
 use super::upload::{Onto, store};
 use super::{invalid, own_site, owner_of, purge, shape, unexpected};
 use crate::app::gate::Caller;
@@ -44,11 +44,7 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
     segment_bytes: u64,
 ) -> Result<Reply<P>, Refusal> {
     own_site(head)?;
-    let held = reach(port, caller, id, None).await?;
-    if held.right < Right::Edit {
-        let right = held.right;
-        return Err(unexpected(Ok(owner::Reply::Forbidden { right })));
-    }
+    let held = entitled(port, caller, id, Right::Edit).await?;
     let etag = range::etag(&held.document.sha256);
     if let Some(expected) = head.if_match.as_deref()
         && !range::names(expected, &etag)
@@ -63,8 +59,7 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
         who: (!is_own).then(|| Box::new(who(caller, None))),
         purpose: held.document.purpose,
     };
-    let reply = store(port, caller, head, body, segment_bytes, Some(onto)).await?;
-    Ok(reply)
+    store(port, caller, head, body, segment_bytes, Some(onto)).await
 }
 
 /// Lists the versions that are kept, the newest first.

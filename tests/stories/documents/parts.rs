@@ -2,6 +2,7 @@
 //! and nothing is half there.
 
 use gatehouse::app::documents::parts;
+use gatehouse::domain::settings::config::LimitClass;
 use serde_json::{Value, json};
 
 use super::*;
@@ -477,4 +478,44 @@ fn an_upload_that_is_killed_anywhere_leaves_nothing_after_its_time() {
         steps += 1;
     }
     assert!(steps > 20, "{steps} steps");
+}
+
+#[test]
+fn an_upload_counts_once_however_many_parts_it_has() {
+    let port = FakePort::with(
+        |config| {
+            for limit in &mut config.limits {
+                if limit.class == LimitClass::Upload {
+                    limit.burst.requests = 1;
+                }
+            }
+        },
+        &[],
+    );
+    let body = json!({"filename": "fox.txt", "purpose": "user_data", "bytes": CONTENT.len(), "mime_type": "text/plain"});
+    let body = body.to_string().into_bytes();
+    let made = ask_house(&port, None, json_head(&body), &body);
+    assert_eq!(made.status, 200, "{}", made.text());
+    let cookie = cookie_of(&made);
+    let upload = made.json()["id"].as_str().unwrap().to_owned();
+    let mut ids = Vec::new();
+    for (piece, number) in pieces().into_iter().zip(1..) {
+        let form = part_form(piece, Some(number));
+        let head = Head {
+            path: format!("/v1/uploads/{upload}/parts"),
+            ..upload_head(&form)
+        };
+        let part = ask_house(&port, Some(&cookie), head, &form);
+        assert_eq!(part.status, 200, "{}", part.text());
+        ids.push(part.json()["id"].clone());
+    }
+    let body = json!({"part_ids": ids}).to_string().into_bytes();
+    let head = Head {
+        path: format!("/v1/uploads/{upload}/complete"),
+        ..json_head(&body)
+    };
+    assert_eq!(ask_house(&port, Some(&cookie), head, &body).status, 200);
+    let another = form("fox.txt", CONTENT);
+    let refused = ask_house(&port, Some(&cookie), upload_head(&another), &another);
+    assert_eq!(refused.status, 429, "{}", refused.text());
 }

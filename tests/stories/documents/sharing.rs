@@ -270,8 +270,8 @@ fn who_may_edit_stores_a_version_in_its_owners_place() {
             .keys()
             .all(|name| name.ends_with("vis_1"))
     );
-    for (with, id) in [("link", json!(null)), ("public", json!(null))] {
-        let with = json!({"with": with, "id": id, "right": "edit"});
+    for (with, right) in [("link", "comment"), ("link", "edit"), ("public", "edit")] {
+        let with = json!({"with": with, "right": right});
         let told = share(
             &port,
             &first,

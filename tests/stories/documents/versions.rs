@@ -225,3 +225,57 @@ fn a_version_opens_in_its_own_place_alone() {
     let refusal = read(&port, &caller, &id, &head("GET", "/")).unwrap_err();
     assert_eq!(refusal.code, Code::Integrity);
 }
+
+/// Stores a version, or a first document where there is no id, of which the form says that.
+fn store_saying(
+    port: &FakePort,
+    caller: &Caller,
+    id: Option<&str>,
+    said: &Value,
+) -> Result<Received, Refusal> {
+    let field =
+        format!("--B\r\nContent-Disposition: form-data; name=\"details\"\r\n\r\n{said}\r\n");
+    let form = [field.as_bytes(), &form("fox.txt", CONTENT)].concat();
+    let (head, mut body) = (upload_head(&form), FakeBody::whole(&form, 7));
+    let told = match id {
+        None => block_on(create(port, caller, &head, &mut body)),
+        Some(id) => block_on(versions::create(port, caller, &head, &mut body, id)),
+    };
+    told.map(Received::from)
+}
+
+#[test]
+fn a_version_keeps_labels_unless_it_says_others_and_never_an_earlier_date() {
+    let port = FakePort::new();
+    let caller = visitor("vis_1");
+    let at = |time: Millis| START.plus(time).secs();
+    let said = serde_json::json!({"tags": ["a"], "keep_until": at(HOUR.plus(HOUR))});
+    let made = store_saying(&port, &caller, None, &said).unwrap();
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let ours = || {
+        let told = block_on(get(&port, &caller, &head("GET", "/"), &id)).unwrap();
+        Received::from(told).json()["gatehouse"].clone()
+    };
+    store_saying(&port, &caller, Some(&id), &serde_json::json!({"tool": "t"})).unwrap();
+    assert_eq!(ours()["tags"], serde_json::json!(["a"]));
+    assert_eq!(ours()["provenance"]["tool"], "t");
+    let said = serde_json::json!({"tags": ["b"], "keep_until": at(HOUR)});
+    store_saying(&port, &caller, Some(&id), &said).unwrap();
+    assert_eq!(ours()["tags"], serde_json::json!(["b"]));
+    assert_eq!(ours()["keep_until"], at(HOUR.plus(HOUR)), "which is later");
+}
+
+#[test]
+fn nobody_keeps_a_document_beyond_the_time_that_documents_are_kept() {
+    let port = FakePort::new();
+    let caller = visitor("vis_1");
+    for date in [START, START.plus(WEEK).plus(Millis::from_secs(1))] {
+        let said = serde_json::json!({"keep_until": date.secs()});
+        let refusal = store_saying(&port, &caller, None, &said).unwrap_err();
+        assert_eq!(refusal.code, Code::InvalidParameter);
+        assert_eq!(listed(&port, &caller), [""; 0]);
+    }
+    port.pass(HOUR);
+    sweep_all(&port);
+    assert_nothing_left(&port, "of what was refused");
+}

@@ -32,7 +32,7 @@ impl OwnerDocuments {
         Ok(())
     }
 
-    /// The new version takes the place of the one before it, whose labels, shares and dates it inherits.
+    /// The new version takes the place of the one before it, whose shares it inherits, and what it says nothing else of.
     pub(super) fn follow(
         &mut self,
         now: Millis,
@@ -47,9 +47,12 @@ impl OwnerDocuments {
         if before.version.saturating_add(1) != document.version {
             return None;
         }
-        let provenance = core::mem::take(&mut document.about.provenance);
-        document.about = before.about.clone();
-        document.about.provenance = provenance;
+        let said = core::mem::replace(&mut document.about, before.about.clone());
+        document.about.provenance = said.provenance;
+        document.about.keep_until = document.about.keep_until.max(said.keep_until);
+        if !said.tags.is_empty() {
+            document.about.tags = said.tags;
+        }
         document.created = before.created;
         document.about.epoch = document.about.epoch.saturating_add(1);
         let slot = document.slot();
