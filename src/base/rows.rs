@@ -103,6 +103,49 @@ pub trait RowMachine: Default {
     fn wake(&mut self, rows: &mut impl Rows, now: Millis) -> Result<Step, RowsFault>;
 }
 
+/// A row as text.
+///
+/// # Errors
+/// Storage refused, or it is no text.
+pub fn text(rows: &impl Rows, key: &str) -> Result<Option<String>, RowsFault> {
+    let value = rows.get(key)?;
+    value
+        .map(|bytes| String::from_utf8(bytes).map_err(|_| unreadable(key)))
+        .transpose()
+}
+
+/// A row as JSON.
+///
+/// # Errors
+/// Storage refused, or it is something else.
+pub fn read<T: DeserializeOwned>(rows: &impl Rows, key: &str) -> Result<Option<T>, RowsFault> {
+    let value = rows.get(key)?;
+    value.map(|bytes| parsed(key, &bytes)).transpose()
+}
+
+/// A row's value from JSON.
+///
+/// # Errors
+/// It is something else.
+pub fn parsed<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, RowsFault> {
+    serde_json::from_slice(bytes).map_err(|_| unreadable(key))
+}
+
+/// Writes a row as JSON.
+///
+/// # Errors
+/// Storage refused.
+pub fn write(rows: &mut impl Rows, key: &str, value: &impl Serialize) -> Result<(), RowsFault> {
+    let bytes = serde_json::to_vec(value).map_err(|error| RowsFault(error.to_string()))?;
+    rows.put(key, &bytes)
+}
+
+/// A row that is not what it should be.
+#[must_use]
+pub fn unreadable(key: &str) -> RowsFault {
+    RowsFault(format!("the row {key} cannot be read"))
+}
+
 /// Rows in memory, for simulations and tests; the shell keeps the same in storage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryRows(pub BTreeMap<String, Vec<u8>>);
