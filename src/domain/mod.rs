@@ -11,7 +11,7 @@
 //! 7. `cache`: canonical request → cache key; what may be kept, and the stored format.
 //! 8. `documents`: manifests, ownership, quotas, multipart, content types, ranges.
 //! 9. `memory`: conversations, exactly limited, sealed, trimmed by whole turns.
-//! 10. `retrieval`: documents as passages, what they are found by, and the stores that keep both.
+//! 10. `retrieval`: documents → text → passages → terms and vectors; search, fusion and reranking.
 //! 11. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
 //! 12. `keyring`: key versions, their rotation, and what they wrap.
 //! 13. `admin`: the operators' API as one table.

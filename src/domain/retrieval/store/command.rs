@@ -92,6 +92,8 @@ pub struct NewFile {
     pub id: String,
     /// The document's version.
     pub version: u32,
+    /// Its epoch: what was derived under another number is stale.
+    pub epoch: u64,
     /// Longest passage and what two of them share, in tokens.
     pub chunking: (u32, u32),
     /// Attributes, sealed.
@@ -155,8 +157,8 @@ pub struct Page {
 /// A block of an index: what it is sorted by, and its bytes, both in base64url.
 pub type SentBlock = (String, String);
 
-/// A term of a question: its digest in hex, and what it counts.
-pub type Term = (String, f32);
+/// A term of a question: its digest in hex, and whether it is a single character of a script without spaces.
+pub type Term = (String, bool);
 
 /// What may be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -283,10 +285,10 @@ pub enum Command {
         /// Their numbers.
         numbers: Vec<u64>,
     },
-    /// A document is gone: take it out of every store.
+    /// Documents are gone: take them out of every store.
     Drop {
-        /// Its id.
-        document: String,
+        /// Their ids.
+        documents: Vec<String>,
     },
     /// Describe a batch.
     Batch {

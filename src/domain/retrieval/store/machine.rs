@@ -167,9 +167,11 @@ impl<'r, R: Rows> Open<'r, R> {
             } => self.attributes(&store, &file, &key, sealed),
             Command::Detach { store, file } => self.detach(&store, &file),
             Command::Spoil { numbers } => self.spoil(&numbers),
-            Command::Drop { document } => {
+            Command::Drop { documents } => {
                 for store in self.stores()? {
-                    self.detach(&store.id, &document)?;
+                    for document in &documents {
+                        self.detach(&store.id, document)?;
+                    }
                 }
                 Ok(Reply::Done)
             }

@@ -1,21 +1,13 @@
 //! Which passages answer a question best: BM25 over digests of terms, and several questions in one ranking.
 
-use std::collections::BTreeMap;
-
 use super::command::{Hit, Store, Term};
 use super::index::{Digest, Posting, Postings, find};
 use super::rows::{self, Part, Segment};
 use crate::base::digest::from_hex;
 use crate::base::rows::{Rows, RowsFault, Scan};
-
-/// How much a term that stands again and again counts, and how much long passages are held back (Robertson and Zaragoza,
-/// "The Probabilistic Relevance Framework", §3.3, give 1.2 to 2 and 0.75).
-const K1: f32 = 1.2;
-const B: f32 = 0.75;
-
-/// How fast a place in one of several rankings loses its worth (Cormack, Clarke and Büttcher, "Reciprocal Rank Fusion",
-/// give 60).
-const FUSION: f32 = 60.0;
+use crate::domain::answer::tokens::Kind;
+use crate::domain::retrieval::bm25::Collection;
+use crate::domain::retrieval::fuse::{Ranking, reciprocal_ranks};
 
 /// Segments of a store by their numbers.
 pub type Segments = [(u64, Segment)];
@@ -81,36 +73,37 @@ fn ranked(
         .iter()
         .map(|(_, segment)| vec![0.0; segment.size as usize])
         .collect();
-    let passages = store.passages.max(1) as f32;
-    let average = (store.length as f32 / passages).max(1.0);
-    for (term, weight) in question {
+    let collection = Collection {
+        passages: store.passages.into(),
+        total_length: store.length,
+    };
+    for (term, single) in question {
         let Some(digest) = digest_of(term) else {
             continue;
         };
         let mut blocks = Vec::with_capacity(segments.len());
-        let mut having: u32 = 0;
+        let mut having: u64 = 0;
         for (number, segment) in segments {
             let block = block_of(rows, *number, term)?;
             if let Some(block) = &block
                 && let Some(postings) = find(block, digest)
             {
                 let live = of_parts(postings, segment, |_| true).count();
-                having = having.saturating_add(u32::try_from(live).unwrap_or(u32::MAX));
+                having = having.saturating_add(live as u64);
             }
             blocks.push(block);
         }
-        let having = having as f32;
-        let rarity = (1.0 + (passages - having + 0.5).max(0.5) / (having + 0.5)).ln();
+        let kind = if *single { Kind::Single } else { Kind::Word };
+        let weight = collection.weight(kind, having);
         for ((block, (_, segment)), scores) in blocks.iter().zip(segments).zip(&mut scores) {
             let Some(postings) = block.as_deref().and_then(|block| find(block, digest)) else {
                 continue;
             };
             let wanted = |part: &Part| only.is_none_or(|only| only.contains(&part.number));
             for posting in of_parts(postings, segment, wanted) {
-                let (count, length) = (posting.count as f32, posting.length as f32);
-                let worth = count * (K1 + 1.0) / (count + K1 * (1.0 - B + B * length / average));
+                let worth = collection.part(weight, posting.count, posting.length);
                 if let Some(score) = scores.get_mut(posting.passage as usize) {
-                    *score += weight * rarity * worth;
+                    *score += worth as f32;
                 }
             }
         }
@@ -155,14 +148,21 @@ fn best(mut all: Vec<Ranked>, limit: usize) -> Vec<Ranked> {
 
 /// One ranking of several: what counts is the place in each.
 fn fused(rankings: &[Vec<Ranked>], limit: usize) -> Vec<Ranked> {
-    let mut sums: BTreeMap<(usize, u32), f32> = BTreeMap::new();
-    for ranking in rankings {
-        for (place, (at, passage, _)) in ranking.iter().enumerate() {
-            *sums.entry((*at, *passage)).or_default() += 1.0 / (FUSION + 1.0 + place as f32);
-        }
-    }
-    let all = sums.into_iter().map(|((at, passage), sum)| (at, passage, sum));
-    best(all.collect(), limit)
+    let places: Vec<Vec<(usize, u32)>> = rankings
+        .iter()
+        .map(|ranking| ranking.iter().map(|(at, passage, _)| (*at, *passage)).collect())
+        .collect();
+    let rankings: Vec<Ranking<'_, (usize, u32)>> = places
+        .iter()
+        .map(|places| Ranking {
+            places,
+            weight: 1.0,
+        })
+        .collect();
+    let fused = reciprocal_ranks(&rankings).into_iter().take(limit);
+    fused
+        .map(|((at, passage), sum)| (at, passage, sum as f32))
+        .collect()
 }
 
 /// The block in which a term stands, if it does.

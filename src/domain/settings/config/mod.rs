@@ -32,7 +32,7 @@ pub use principals::{
     Abuse, AccountTier, Admin, Audit, DEFAULT_TENANT, Keyring, Proof, Session, Tenant,
 };
 pub use provider::{Provider, ProviderKind};
-pub use stores::{Cache, Documents, Memory, Streams, Trim};
+pub use stores::{Cache, Documents, Memory, Retrieval, Streams, Trim};
 pub use target::{Capability, Target, Tier};
 
 use fault::Faults;
@@ -80,6 +80,9 @@ pub struct Config {
     /// Conversations and memories.
     #[serde(default)]
     pub memory: Memory,
+    /// Search in documents.
+    #[serde(default)]
+    pub retrieval: Retrieval,
     /// Tenants beside the default one.
     #[serde(default, rename = "tenant")]
     pub tenants: Vec<Tenant>,
@@ -171,6 +174,7 @@ impl Config {
         self.streams.check(&mut faults);
         self.documents.check(&mut faults);
         self.memory.check(&mut faults);
+        self.retrieval.check(&mut faults);
         principals::check_tenants(&self.tenants, &mut faults);
         self.session.check(&mut faults);
         principals::check_tiers(&self.tiers, &self.session, &mut faults);
