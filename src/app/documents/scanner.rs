@@ -49,7 +49,10 @@ pub async fn may_read<P: Port>(port: &P, held: &Held, reader: Reader) -> Result<
     }
     Err(match state {
         State::Waiting => Refusal::new(Code::ScannerUnavailable).wait(Millis::from_secs(10)),
-        _ => Refusal::new(Code::DocumentQuarantined),
+        _ => {
+            note(port, &held.owner, &held.document.id).await;
+            Refusal::new(Code::DocumentQuarantined)
+        }
     })
 }
 
@@ -152,7 +155,8 @@ async fn scan<P: Port>(port: &P, held: &Held) -> Result<Scanned, Refusal> {
     let config = &port.settings().config.documents;
     let sends = config.scanner.url.is_some() && config.scanner.sends_content(document.bytes);
     let claim = Claim {
-        content_type: Some(document.content_type.clone()),
+        // As what it was declared is not kept: its name tells.
+        content_type: None,
         filename: document.filename.clone(),
     };
     let mut scanner = Scanner::new(config.scan.clone(), claim);
@@ -193,10 +197,10 @@ async fn scan<P: Port>(port: &P, held: &Held) -> Result<Scanned, Refusal> {
     if scanned.state == State::Waiting {
         return Ok(scanned);
     }
-    if scanned.state.is_held_back() {
-        note(port, &held.owner, &document.id).await?;
-    }
     keep(port, held, &scanned).await?;
+    if scanned.state.is_held_back() {
+        note(port, &held.owner, &document.id).await;
+    }
     Ok(scanned)
 }
 
@@ -239,17 +243,14 @@ async fn keep<P: Port>(port: &P, held: &Held, scanned: &Scanned) -> Result<(), R
     details(ask_owner(port, &held.owner, &command).await).map(drop)
 }
 
-/// Notes a document where operators look for what is held back. What is noted gives nobody anything.
-///
-/// # Errors
-/// `storage_unavailable`
-pub async fn note<P: Port>(port: &P, owner: &str, id: &str) -> Result<(), Refusal> {
+/// Notes a document where operators look for what is held back. Its row says that already, so that the note goes with it;
+/// what fails here is done when somebody wants to read it.
+pub async fn note<P: Port>(port: &P, owner: &str, id: &str) {
     let pointer = Pointer {
         document: id.to_owned(),
         owner: owner.to_owned(),
     };
-    let noted = pointers(port, HELD_BACK, &pointers::Command::Put { pointer }).await;
-    noted.map(drop).map_err(|fault| storage_refusal(&fault))
+    let _ = pointers(port, HELD_BACK, &pointers::Command::Put { pointer }).await;
 }
 
 // === the service outside ===

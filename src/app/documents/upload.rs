@@ -205,7 +205,7 @@ pub(super) async fn store<P: Port, B: ByteSource>(
         let key = key.map(|key| (key, written.upload.fingerprint()));
         let ttl = Millis::from_secs(policy.ttl_seconds);
         within("details", written.upload.said.keep_until, now, ttl)?;
-        let document = document(port, &intent, written, data_key, provenance, now, ttl).await?;
+        let document = document(port, &intent, written, data_key, provenance, now, ttl)?;
         settle(port, &document).await?;
         let told = wire::file(&document, shape);
         let finish = key.map(|(key, fingerprint)| Finish {
@@ -221,6 +221,9 @@ pub(super) async fn store<P: Port, B: ByteSource>(
             right: Right::Own,
         };
         commit(port, document, finish, policy.max_versions).await?;
+        if held.document.about.held_back {
+            scanner::note(port, &held.owner, &held.document.id).await;
+        }
         Ok((told, scanner::later(port, held)))
     };
     let (told, after) = match stored.await {
@@ -521,7 +524,7 @@ async fn renew(port: &impl Port, intent: &Intent, key: &str) -> Result<(), Refus
 
 // === 7 and 8 ===
 
-async fn document<P: Port>(
+fn document<P: Port>(
     port: &P,
     intent: &Intent,
     written: Written,
@@ -540,9 +543,6 @@ async fn document<P: Port>(
         .map(|report| scanner::kept(port, Some(data_key.key.reveal()), &place, &report, None))
         .transpose()?;
     let held_back = scan.as_ref().is_some_and(|scan| scan.state.is_held_back());
-    if held_back {
-        scanner::note(port, &intent.owner, &intent.id).await?;
-    }
     let said = upload.said;
     let segments = upload.segments.into_iter().zip(headers).enumerate();
     let blob = |number| {

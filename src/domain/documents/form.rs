@@ -137,12 +137,12 @@ impl Form {
         }
     }
 
-    /// What the file is, once its first segment is there: its name and what it is served as.
+    /// What the file is said to be, once its first segment is there.
     #[must_use]
     pub fn claim(&self) -> Claim {
         let file = self.reader.file.as_ref();
         Claim {
-            content_type: file.and_then(|file| file.served).map(str::to_owned),
+            content_type: file.and_then(|file| file.declared.clone()),
             filename: file.map(|file| file.filename.clone()).unwrap_or_default(),
         }
     }
