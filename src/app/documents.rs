@@ -117,7 +117,7 @@ pub async fn get<P: Port>(
 /// | # | step | refusal |
 /// |---|---|---|
 /// | 1 | the request comes from this site | 403 |
-/// | 2 | the document | 404, 503 |
+/// | 2 | the document, and that its scan does not hold it back | 403, 404, 503 |
 /// | 3 | the caller has it already: 304 | – |
 /// | 4 | which bytes | 416 |
 /// | 5 | they are sent as they are read | 500, 503 |
@@ -140,13 +140,14 @@ pub async fn content<P: Port>(
     send(port, caller, head, &held).await
 }
 
-/// Sends what was found, or the part of it that is asked for.
+/// Sends what was found, or the part of it that is asked for, unless its scan holds it back.
 async fn send<P: Port>(
     port: &P,
     caller: &Caller,
     head: &Head,
     held: &Held,
 ) -> Result<Reply<P>, Refusal> {
+    scanner::may_read(port, held, scanner::reader_of(held.right)).await?;
     let document = &held.document;
     let etag = range::etag(&document.sha256);
 

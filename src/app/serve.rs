@@ -274,11 +274,10 @@ async fn story<P: Port, B: ByteSource>(
                 .headers(limits))
         }
         Route::FileAspect(id, aspect) => {
-            let class = match aspect {
-                FileAspect::Versions | FileAspect::Shares | FileAspect::Comments => {
-                    LimitClass::Read
-                }
-                _ => LimitClass::Upload,
+            let class = if aspect.reads() {
+                LimitClass::Read
+            } else {
+                LimitClass::Upload
             };
             let limits = gate::admit(port, caller, None, class).await?;
             let reply = aspect_of(port, caller, head, body, &id, aspect).await?;
@@ -372,7 +371,7 @@ async fn aspect_of<P: Port, B: ByteSource>(
     id: &str,
     aspect: FileAspect,
 ) -> Result<Reply<P>, Refusal> {
-    use documents::{comments, details, shares, versions};
+    use documents::{comments, details, scanner, shares, versions};
     match aspect {
         FileAspect::Update => details::update(port, caller, head, body, id).await,
         FileAspect::NewVersion => versions::create(port, caller, head, body, id).await,
@@ -383,6 +382,7 @@ async fn aspect_of<P: Port, B: ByteSource>(
         FileAspect::Shares => shares::list(port, caller, head, id).await,
         FileAspect::Share => shares::create(port, caller, head, body, id).await,
         FileAspect::Unshare(share) => shares::delete(port, caller, head, id, &share).await,
+        FileAspect::Scan => scanner::report(port, caller, head, id).await,
         FileAspect::Comments => comments::list(port, caller, head, id).await,
         FileAspect::Comment => comments::create(port, caller, head, body, id).await,
         FileAspect::DeleteComment(comment) => {

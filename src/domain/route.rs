@@ -277,6 +277,8 @@ pub enum FileAspect {
     Comment,
     /// `DELETE …/comments/{id}`
     DeleteComment(String),
+    /// `GET …/scan`
+    Scan,
 }
 
 impl FileAspect {
@@ -290,13 +292,17 @@ impl FileAspect {
             Self::Unshare(_) => "/v1/files/{id}/shares/{share}",
             Self::Comments | Self::Comment => "/v1/files/{id}/comments",
             Self::DeleteComment(_) => "/v1/files/{id}/comments/{comment}",
+            Self::Scan => "/v1/files/{id}/scan",
         }
     }
 
     /// Does it only read?
     #[must_use]
     pub const fn reads(&self) -> bool {
-        matches!(self, Self::Versions | Self::Shares | Self::Comments)
+        matches!(
+            self,
+            Self::Versions | Self::Shares | Self::Comments | Self::Scan
+        )
     }
 }
 
@@ -551,7 +557,8 @@ fn aspect(method: &str, id: &str, rest: &[&str]) -> Result<(Option<Route>, &'sta
         ("POST", ["content"]) => (Some(FileAspect::NewVersion), ""),
         (_, ["content"]) => (None, "GET, HEAD, POST"),
         ("GET", ["versions"]) => (Some(FileAspect::Versions), ""),
-        (_, ["versions"]) => (None, "GET, HEAD"),
+        ("GET", ["scan"]) => (Some(FileAspect::Scan), ""),
+        (_, ["versions" | "scan"]) => (None, "GET, HEAD"),
         ("GET", ["shares"]) => (Some(FileAspect::Shares), ""),
         ("POST", ["shares"]) => (Some(FileAspect::Share), ""),
         ("GET", ["comments"]) => (Some(FileAspect::Comments), ""),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::reach::{asked, entitled, who};
-use super::sealing::{Held, open_data_key};
+use super::sealing::Held;
 use super::shares::details;
 use super::{invalid, own_site};
 use crate::app::body::json_body;
@@ -17,7 +17,7 @@ use crate::base::secret::Secret;
 use crate::domain::documents::about::Right;
 use crate::domain::documents::owner::Command;
 use crate::domain::documents::owner::details::{Ask, Comment, Told};
-use crate::domain::documents::sealing::{self, Place};
+use crate::domain::documents::sealing::{self, Beside};
 
 /// Longest comment in bytes.
 const MAX_COMMENT_BYTES: usize = 4_096;
@@ -47,12 +47,12 @@ pub async fn create<P: Port, B: ByteSource>(
 
     let held = entitled(port, caller, id, Right::Comment).await?;
     let comment_id = ["comment_", &hex(&port.random::<16>())].concat();
-    let place = place(port, &held);
+    let place = held.place(port);
     let key = key(port, &held).await?;
-    let sealed = sealing::seal_comment(
+    let sealed = sealing::seal_beside(
         key.reveal(),
         &place,
-        &comment_id,
+        Beside::Comment(&comment_id),
         text.as_bytes(),
         &port.random(),
     );
@@ -117,13 +117,14 @@ pub async fn list<P: Port>(
             owner_key: owner_key.clone(),
             right: Right::View,
         };
-        let place = place(port, &held);
+        let place = held.place(port);
         let key = key(port, &held).await?;
         for comment in &comments {
             if comment.version != held.document.version {
                 continue;
             }
-            let opened = sealing::open_comment(key.reveal(), &place, &comment.id, &comment.sealed);
+            let what = Beside::Comment(&comment.id);
+            let opened = sealing::open_beside(key.reveal(), &place, what, &comment.sealed);
             let opened = opened.ok().and_then(|bytes| String::from_utf8(bytes).ok());
             let text = opened.ok_or_else(|| {
                 Refusal::new(Code::Integrity)
@@ -169,24 +170,13 @@ pub async fn delete<P: Port>(
     }
 }
 
-fn place<'a, P: Port>(port: &'a P, held: &'a Held) -> Place<'a> {
-    Place {
-        tenant: port.tenant(),
-        owner: &held.owner,
-        id: &held.document.id,
-        version: held.document.version,
-    }
-}
-
 /// The key of the version that a comment is written beside.
 async fn key<P: Port>(port: &P, held: &Held) -> Result<Secret<Bytes32>, Refusal> {
-    match (&held.document.key, &held.owner_key) {
-        (Some(wrapped), Some(owner_key)) => {
-            open_data_key(port, &place(port, held), owner_key, wrapped).await
-        }
-        _ => Err(Refusal::new(Code::Conflict)
-            .detail("This document was stored before documents were sealed.")),
-    }
+    let key = held.data_key(port).await?;
+    key.ok_or_else(|| {
+        Refusal::new(Code::Conflict)
+            .detail("This document was stored before documents were sealed.")
+    })
 }
 
 fn shown(comment: &Comment, text: &str, document: &str) -> Value {

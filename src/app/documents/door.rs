@@ -1,92 +1,110 @@
-//! Reading documents for something else than their own addresses: for a model, or for what they are searched by.
+//! The one door through which models and indexes read documents: what the caller may read, unless its scan holds it back.
+//!
+//! A denial looks like absence.
 
-use super::reach::{again, reach};
+use super::not_found;
+use super::reach::reach;
+use super::scanner::may_read;
 use super::sealing::{Held, parts};
 use crate::app::gate::Caller;
 use crate::app::port::{Blobs, Port, storage_refusal};
 use crate::base::errors::{Code, Refusal};
+use crate::domain::documents::manifest::Document;
 use crate::domain::documents::scan::state::Reader;
 
 /// A document that may be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Legible {
     /// Its id.
     pub id: String,
-    /// Its version.
+    /// The principal that owns it.
+    pub owner: String,
+    /// Its newest version, the one that is read.
     pub version: u32,
-    /// What was derived from it under another number is stale.
+    /// As in [`About`](crate::domain::documents::about::About): what was derived from it under another number is stale.
     pub epoch: u64,
     /// Its name.
     pub filename: String,
-    /// Its type.
+    /// What it is served as.
     pub content_type: String,
-    /// Its length.
+    /// Length of its content.
     pub bytes: u64,
-    /// SHA-256 of its content, in hex.
+    /// As in [`Document`].
     pub sha256: String,
+}
+
+impl Legible {
+    fn of(owner: &str, document: &Document) -> Self {
+        Self {
+            id: document.id.clone(),
+            owner: owner.to_owned(),
+            version: document.version,
+            epoch: document.about.epoch,
+            filename: document.filename.clone(),
+            content_type: document.content_type.clone(),
+            bytes: document.bytes,
+            sha256: document.sha256.clone(),
+        }
+    }
 }
 
 /// Looks whether a document may be read.
 ///
 /// # Errors
-/// `document_not_found` for everything that the caller may not read; `storage_unavailable`.
+/// `document_not_found`; `storage_unavailable`, `scanner_unavailable`, `keyring_unavailable`.
 pub async fn look<P: Port>(
     port: &P,
     caller: &Caller,
     id: &str,
-    _reader: Reader,
+    reader: Reader,
 ) -> Result<Legible, Refusal> {
-    Ok(legible(&reach(port, caller, id, None).await?))
+    let held = opened(port, caller, id, reader).await?;
+    Ok(Legible::of(&held.owner, &held.document))
 }
 
 /// Reads a document whole.
 ///
 /// # Errors
-/// As for [`look`]; `payload_too_large` where it has more bytes than that; `integrity`.
+/// As for [`look`]; `payload_too_large` when it has more than `most` bytes; `integrity` when it is damaged.
 pub async fn read<P: Port>(
     port: &P,
     caller: &Caller,
     id: &str,
-    _reader: Reader,
-    most_bytes: u64,
+    reader: Reader,
+    most: u64,
 ) -> Result<(Legible, Vec<u8>), Refusal> {
-    let held = reach(port, caller, id, None).await?;
-    let legible = legible(&held);
-    if legible.bytes > most_bytes {
+    let held = opened(port, caller, id, reader).await?;
+    let document = &held.document;
+    if document.bytes > most {
         return Err(Refusal::new(Code::PayloadTooLarge)
-            .detail(format!("At most {most_bytes} bytes are read.")));
+            .detail(format!("Documents of at most {most} bytes are read.")));
     }
     let mut content = Vec::new();
-    if legible.bytes > 0 {
-        let pieces = held.document.pieces(0, legible.bytes.saturating_sub(1));
-        for part in parts(port, &held, pieces).await? {
-            match port.blob_open(part).await {
-                Ok(Blobs::Body(bytes)) => content.extend_from_slice(&bytes),
-                Ok(Blobs::Missing) => {
-                    again(port, caller, &held, Some(held.document.version)).await?;
-                    return Err(damaged(&held, "a segment is missing"));
-                }
-                Ok(Blobs::Forged) => return Err(damaged(&held, "a segment was changed")),
-                Err(fault) => return Err(storage_refusal(&fault)),
+    let last = document.bytes.saturating_sub(1);
+    for part in parts(port, &held, document.pieces(0, last)).await? {
+        let opened = port.blob_open(part).await;
+        match opened.map_err(|fault| storage_refusal(&fault))? {
+            Blobs::Body(bytes) => content.extend_from_slice(&bytes),
+            Blobs::Missing | Blobs::Forged => {
+                // Deleted since it was looked up, or damaged: the owner knows.
+                super::reach::again(port, caller, &held, Some(document.version)).await?;
+                let cause = format!("{id}: a segment does not open");
+                return Err(Refusal::new(Code::Integrity).cause(cause));
             }
         }
     }
-    Ok((legible, content))
+    Ok((Legible::of(&held.owner, document), content))
 }
 
-fn damaged(held: &Held, what: &str) -> Refusal {
-    Refusal::new(Code::Integrity).cause(format!("{}: {what}", held.document.id))
-}
-
-fn legible(held: &Held) -> Legible {
-    let document = &held.document;
-    Legible {
-        id: document.id.clone(),
-        version: document.version,
-        epoch: 0,
-        filename: document.filename.clone(),
-        content_type: document.content_type.clone(),
-        bytes: document.bytes,
-        sha256: document.sha256.clone(),
+async fn opened<P: Port>(
+    port: &P,
+    caller: &Caller,
+    id: &str,
+    reader: Reader,
+) -> Result<Held, Refusal> {
+    let held = reach(port, caller, id, None).await?;
+    match may_read(port, &held, reader).await {
+        Ok(()) => Ok(held),
+        Err(refusal) if refusal.code == Code::DocumentQuarantined => Err(not_found()),
+        Err(refusal) => Err(refusal),
     }
 }

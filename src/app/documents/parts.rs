@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::scanner;
 use super::sealing::{Held, new_data_key, new_owner_key, open_data_key, parts as blobs_of};
 use super::upload::{hidden, no_room, reserve, settle, setup_required, undo, visitor};
 use super::{ask_owner, invalid, own_site, owner_of, purge, register, unexpected};
@@ -341,7 +342,7 @@ pub async fn complete<P: Port, B: ByteSource>(
     }
     let made = Document {
         content_type: served.to_owned(),
-        ..held.document
+        ..held.document.clone()
     };
 
     // 5
@@ -355,7 +356,15 @@ pub async fn complete<P: Port, B: ByteSource>(
     match told(port, &owner, &document, ask).await? {
         Told::Completed { document, left } => {
             let _ = purge(port, &owner, &left).await;
-            Ok(completed(id, &document))
+            let reply = completed(id, &document);
+            let made = Held {
+                document: *document,
+                ..held
+            };
+            Ok(Reply {
+                after: scanner::later(port, made),
+                ..reply
+            })
         }
         Told::Refused { why, .. } => Err(refused(why, upload.intent.reserved)),
         other => Err(odd(&other)),

@@ -21,6 +21,36 @@ pub struct Held {
     pub right: Right,
 }
 
+impl Held {
+    /// Where its version has its place.
+    pub fn place<'a, P: Port>(&'a self, port: &'a P) -> Place<'a> {
+        Place {
+            tenant: port.tenant(),
+            owner: &self.owner,
+            id: &self.document.id,
+            version: self.document.version,
+        }
+    }
+
+    /// The data key of its version; `None` where it was stored before documents were sealed.
+    ///
+    /// # Errors
+    /// `keyring_unavailable`; `integrity` when it does not open with the owner's key.
+    pub async fn data_key<P: Port>(&self, port: &P) -> Result<Option<Secret<Bytes32>>, Refusal> {
+        match (&self.document.key, &self.owner_key) {
+            (None, _) => Ok(None),
+            (Some(_), None) => {
+                let cause = format!("{}: its owner has no key", self.document.id);
+                Err(Refusal::new(Code::Integrity).cause(cause))
+            }
+            (Some(wrapped), Some(owner_key)) => {
+                let key = open_data_key(port, &self.place(port), owner_key, wrapped).await;
+                key.map(Some)
+            }
+        }
+    }
+}
+
 /// What a new document is sealed with.
 pub struct DataKey {
     /// As its row keeps it.
@@ -75,19 +105,8 @@ pub async fn parts<P: Port>(
     let damaged = |cause: &dyn std::fmt::Display| {
         Refusal::new(Code::Integrity).cause(format!("{}: {cause}", document.id))
     };
-    let place = Place {
-        tenant: port.tenant(),
-        owner: &held.owner,
-        id: &document.id,
-        version: document.version,
-    };
-    let key = match (&document.key, &held.owner_key) {
-        (None, _) => None,
-        (Some(_), None) => return Err(damaged(&"its owner has no key")),
-        (Some(wrapped), Some(owner_key)) => {
-            Some(open_data_key(port, &place, owner_key, wrapped).await?)
-        }
-    };
+    let place = held.place(port);
+    let key = held.data_key(port).await?;
     let part = |piece: Piece| {
         let sealed = match &key {
             None => None,

@@ -1,7 +1,8 @@
 //! Creating a document.
 
 use super::details::within;
-use super::sealing::{DataKey, new_data_key, new_owner_key};
+use super::scanner;
+use super::sealing::{DataKey, Held, new_data_key, new_owner_key};
 use super::{ask_owner, own_site, owner_of_key, purge, register, shape, unexpected};
 use crate::app::gate::{Caller, trusting};
 use crate::app::keyring::keyring;
@@ -13,7 +14,7 @@ use crate::app::stored::keyed;
 use crate::base::digest::{hex, hmac_sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
-use crate::domain::documents::about::{About, Provenance};
+use crate::domain::documents::about::{About, Provenance, Right};
 use crate::domain::documents::access::Who;
 use crate::domain::documents::form::{FORM_OVERHEAD_BYTES, Form, Rules, Upload, too_large};
 use crate::domain::documents::keys::Finish;
@@ -22,7 +23,8 @@ use crate::domain::documents::manifest::{
 };
 use crate::domain::documents::owner::{self, Intent, Limits, Shortage};
 use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, charge, network_ledger};
-use crate::domain::documents::sealing::{self, Place};
+use crate::domain::documents::scan::{Report, Scanner};
+use crate::domain::documents::sealing;
 use crate::domain::documents::wire::{self, Shape};
 use crate::domain::identity::{Principal, RENEW_AFTER, new_visitor, visitor_cookie};
 use crate::domain::settings::DerivedKeys;
@@ -199,11 +201,11 @@ pub(super) async fn store<P: Port, B: ByteSource>(
         let data_key =
             new_data_key(port, &intent.owner, &intent.id, intent.version, &owner_key).await?;
         let under = key.as_deref();
-        let (upload, headers) = write(port, &intent, &data_key, under, form, body, now).await?;
-        let key = key.map(|key| (key, upload.fingerprint()));
+        let written = write(port, &intent, &data_key, under, form, body, now).await?;
+        let key = key.map(|key| (key, written.upload.fingerprint()));
         let ttl = Millis::from_secs(policy.ttl_seconds);
-        within("details", upload.said.keep_until, now, ttl)?;
-        let document = document(&intent, upload, headers, data_key, provenance, now, ttl);
+        within("details", written.upload.said.keep_until, now, ttl)?;
+        let document = document(port, &intent, written, data_key, provenance, now, ttl)?;
         settle(port, &document).await?;
         let told = wire::file(&document, shape);
         let finish = key.map(|(key, fingerprint)| Finish {
@@ -212,19 +214,29 @@ pub(super) async fn store<P: Port, B: ByteSource>(
             body: told.clone(),
             ttl: Millis::from_secs(port.settings().config.streams.idempotency_ttl_seconds),
         });
+        let held = Held {
+            owner: intent.owner.clone(),
+            document: document.clone(),
+            owner_key: Some(owner_key),
+            right: Right::Own,
+        };
         commit(port, document, finish, policy.max_versions).await?;
-        Ok(told)
+        if held.document.about.held_back {
+            scanner::note(port, &held.owner, &held.document.id).await;
+        }
+        Ok((told, scanner::later(port, held)))
     };
-    let told = match stored.await {
-        Ok(told) => told,
+    let (told, after) = match stored.await {
+        Ok(stored) => stored,
         Err(refusal) => match undo(port, &intent).await {
-            Some(told) => told,
+            Some(told) => (told, None),
             None => return Err(refusal),
         },
     };
 
     // 9
-    let reply = Reply::json(200, told);
+    let mut reply = Reply::json(200, told);
+    reply.after = after;
     Ok(reply.headers(cookie.map(|cookie| ("set-cookie", cookie))))
 }
 
@@ -433,7 +445,16 @@ pub(super) fn no_room(shortage: Shortage, policy: &Documents) -> Refusal {
 
 // === 6 ===
 
-/// Reads the form, seals its segments and writes them; gives their headers. `begun` is when the upload began.
+/// What was written.
+struct Written {
+    upload: Upload,
+    /// Of its segments.
+    headers: Vec<String>,
+    /// What was found on the way; `None` where it is scanned later.
+    report: Option<Report>,
+}
+
+/// Reads the form, scans and seals its segments and writes them. `begun` is when the upload began.
 async fn write<B: ByteSource>(
     port: &impl Port,
     intent: &Intent,
@@ -442,15 +463,11 @@ async fn write<B: ByteSource>(
     mut form: Form,
     body: &mut B,
     begun: Millis,
-) -> Result<(Upload, Vec<String>), Refusal> {
+) -> Result<Written, Refusal> {
     let deadline = begun.plus(LAST_WRITE_AFTER);
-    let place = Place {
-        tenant: port.tenant(),
-        owner: &intent.owner,
-        id: &intent.id,
-        version: intent.version,
-    };
+    let place = intent.place(port.tenant());
     let mut headers = Vec::new();
+    let mut scan = None;
     let mut heard_of = port.now();
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(broken)?;
@@ -465,6 +482,12 @@ async fn write<B: ByteSource>(
             if port.now() >= deadline {
                 return Err(Refusal::new(Code::IncompleteBody).detail("The upload took too long."));
             }
+            if headers.is_empty() {
+                scan = scanner::beside(port, form.claim());
+            }
+            if let Some(scan) = &mut scan {
+                scan.push(&segment);
+            }
             let number = headers.len();
             let key = data_key.key.reveal();
             let name = version_blob(intent.version, &intent.mark, number);
@@ -476,7 +499,11 @@ async fn write<B: ByteSource>(
             headers.push(sealing::kept(&with));
         }
     }
-    Ok((form.finish()?, headers))
+    Ok(Written {
+        upload: form.finish()?,
+        headers,
+        report: scan.map(Scanner::finish),
+    })
 }
 
 fn broken(fault: PortFault) -> Refusal {
@@ -497,22 +524,32 @@ async fn renew(port: &impl Port, intent: &Intent, key: &str) -> Result<(), Refus
 
 // === 7 and 8 ===
 
-fn document(
+fn document<P: Port>(
+    port: &P,
     intent: &Intent,
-    upload: Upload,
-    headers: Vec<String>,
+    written: Written,
     data_key: DataKey,
     provenance: Provenance,
     created: Millis,
     ttl: Millis,
-) -> Document {
+) -> Result<Document, Refusal> {
+    let Written {
+        upload,
+        headers,
+        report,
+    } = written;
+    let place = intent.place(port.tenant());
+    let scan = report
+        .map(|report| scanner::kept(port, Some(data_key.key.reveal()), &place, &report, None))
+        .transpose()?;
+    let held_back = scan.as_ref().is_some_and(|scan| scan.state.is_held_back());
     let said = upload.said;
     let segments = upload.segments.into_iter().zip(headers).enumerate();
     let blob = |number| {
         let is_later = intent.version > 1;
         is_later.then(|| version_blob(intent.version, &intent.mark, number))
     };
-    Document {
+    Ok(Document {
         id: intent.id.clone(),
         owner: intent.owner.clone(),
         filename: upload.filename,
@@ -541,9 +578,11 @@ fn document(
                 ..provenance
             },
             keep_until: said.keep_until,
+            scan: scan.map(Box::new),
+            held_back,
             ..About::default()
         }),
-    }
+    })
 }
 
 pub(super) async fn settle(port: &impl Port, document: &Document) -> Result<(), Refusal> {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::scan::state::{Scanned, State};
 use crate::base::time::Millis;
 
 /// Most tags of a document, and the longest one in bytes: enough to sort by, too little to keep texts in.
@@ -38,6 +39,12 @@ pub struct About {
     /// is stale.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub epoch: u64,
+    /// What the scan of this version found; `None` while it was not scanned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scan: Option<Box<Scanned>>,
+    /// A version of it was held back once, and it is noted where operators look for that.
+    #[serde(default, skip_serializing_if = "is_not")]
+    pub held_back: bool,
 }
 
 impl About {
@@ -47,12 +54,25 @@ impl About {
         *self == Self::default()
     }
 
+    /// What its scan allows.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        self.scan
+            .as_deref()
+            .map_or(&State::Waiting, |scanned| &scanned.state)
+    }
+
     /// Must it still be there then?
     #[must_use]
     pub fn is_kept(&self, now: Millis) -> bool {
         self.hold.is_some() || self.keep_until.is_some_and(|until| now < until)
     }
 }
+
+const fn is_not(it: &bool) -> bool {
+    !*it
+}
+
 const fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -211,7 +231,7 @@ pub fn share_id(random: &[u8; 16]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{About, Grantee, Hold, Link, Provenance, Right, Share, Way};
+    use super::{About, Grantee, Hold, Link, Provenance, Right, Scanned, Share, State, Way};
     use crate::base::time::Millis;
 
     #[test]
@@ -263,8 +283,14 @@ mod tests {
                 },
             ],
             epoch: 8,
+            scan: Some(Box::new(Scanned {
+                state: State::Quarantined { why: "w".into() },
+                at: Millis(10),
+                report: Some("s".into()),
+            })),
+            held_back: true,
         };
-        let stored = r#"{"tags":["a"],"provenance":{"at":9,"by":"vis_1","origin":"https://a.example","way":"parts","sources":["file_1"],"tool":"t","model":"m"},"keep_until":1,"hold":{"by":"op_1","since":2,"reason":"r"},"shares":[{"id":"share_1","with":{"principal":"vis_2"},"right":"comment","created":3,"expires":4},{"id":"share_2","with":{"link":{"digest":"d","passphrase":"p","failed":1,"failing_since":5}},"right":"view","created":6},{"id":"share_3","with":"public","right":"edit","created":7}],"epoch":8}"#;
+        let stored = r#"{"tags":["a"],"provenance":{"at":9,"by":"vis_1","origin":"https://a.example","way":"parts","sources":["file_1"],"tool":"t","model":"m"},"keep_until":1,"hold":{"by":"op_1","since":2,"reason":"r"},"shares":[{"id":"share_1","with":{"principal":"vis_2"},"right":"comment","created":3,"expires":4},{"id":"share_2","with":{"link":{"digest":"d","passphrase":"p","failed":1,"failing_since":5}},"right":"view","created":6},{"id":"share_3","with":"public","right":"edit","created":7}],"epoch":8,"scan":{"state":{"state":"quarantined","why":"w"},"at":10,"report":"s"},"held_back":true}"#;
         assert_eq!(serde_json::to_string(&about).unwrap(), stored);
         assert_eq!(serde_json::from_str::<About>(stored).unwrap(), about);
         // And of what was stored before there was any of it:

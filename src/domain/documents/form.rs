@@ -5,6 +5,7 @@ use super::cutter::Cutter;
 use super::manifest::Purpose;
 use super::multipart::{Event, MultipartFault, Parser, PartHead, boundary};
 use super::said::{Said, said};
+use super::scan::Claim;
 use crate::base::digest::{hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::json::{Limits, parse_object};
@@ -133,6 +134,16 @@ impl Form {
             if segment.is_some() {
                 return Ok(segment);
             }
+        }
+    }
+
+    /// What the file is said to be, once its first segment is there.
+    #[must_use]
+    pub fn claim(&self) -> Claim {
+        let file = self.reader.file.as_ref();
+        Claim {
+            content_type: file.and_then(|file| file.declared.clone()),
+            filename: file.map(|file| file.filename.clone()).unwrap_or_default(),
         }
     }
 

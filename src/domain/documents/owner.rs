@@ -24,6 +24,7 @@ use super::access::{Access, Who, access, count_wrong};
 use super::answers::{Answer, Answers};
 use super::keys::{Finish, Keys, Standing};
 use super::manifest::{Document, Purpose, blob_key, blob_name, slot, version_row};
+use super::sealing::Place;
 use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
@@ -71,6 +72,17 @@ impl Intent {
     #[must_use]
     pub fn slot(&self) -> String {
         slot(&self.id, self.version)
+    }
+
+    /// Where the version that it is to become has its place.
+    #[must_use]
+    pub fn place<'a>(&'a self, tenant: &'a str) -> Place<'a> {
+        Place {
+            tenant,
+            owner: &self.owner,
+            id: &self.id,
+            version: self.version,
+        }
     }
 }
 

@@ -12,6 +12,9 @@ use crate::base::time::Millis;
 /// Most documents that are noted under one name; beyond it the oldest notes go. A row is below 200 bytes.
 pub const MAX_NOTED: usize = 1_000;
 
+/// The name under which a tenant's documents are noted of which a version was held back.
+pub const HELD_BACK: &str = "held-back";
+
 /// What is noted of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pointer {

@@ -93,37 +93,49 @@ pub fn segment(
     MessageKey::of_header(data_key, &place.context("gatehouse/segment", blob), &header)
 }
 
-/// Seals a comment beside a version under that version's key.
+/// A short text that lies beside a version.
+#[derive(Clone, Copy, Debug)]
+pub enum Beside<'a> {
+    /// The comment of that id.
+    Comment(&'a str),
+    /// What its scan found.
+    Report,
+}
+
+impl Beside<'_> {
+    fn context(self, place: &Place<'_>) -> Vec<u8> {
+        match self {
+            Self::Comment(id) => place.context("gatehouse/comment", id),
+            Self::Report => place.context("gatehouse/scan-report", ""),
+        }
+    }
+}
+
+/// Seals a text beside a version under that version's key.
 ///
 /// # Errors
 /// Never, for a text of this length.
-pub fn seal_comment(
+pub fn seal_beside(
     data_key: &Bytes32,
     place: &Place<'_>,
-    id: &str,
+    what: Beside<'_>,
     text: &[u8],
     nonce: &Nonce,
 ) -> Result<String, AeadError> {
-    aead::seal(
-        data_key,
-        nonce,
-        &place.context("gatehouse/comment", id),
-        text,
-    )
+    aead::seal(data_key, nonce, &what.context(place), text)
 }
 
-/// Undoes [`seal_comment`].
+/// Undoes [`seal_beside`].
 ///
 /// # Errors
 /// Another key, another place, or the text was changed.
-pub fn open_comment(
+pub fn open_beside(
     data_key: &Bytes32,
     place: &Place<'_>,
-    id: &str,
+    what: Beside<'_>,
     sealed: &str,
 ) -> Result<Vec<u8>, AeadError> {
-    let context = place.context("gatehouse/comment", id);
-    aead::open(data_key, &context, sealed).map(|plain| plain.reveal().clone())
+    aead::open(data_key, &what.context(place), sealed).map(|plain| plain.reveal().clone())
 }
 
 /// A header as it is kept in a row.

@@ -92,6 +92,8 @@ struct Ours<'a> {
     keep_until: Option<u64>,
     held: bool,
     shared: bool,
+    /// What its scan says: `waiting`, `clean`, `flagged`, `quarantined` or `released`.
+    scan: &'static str,
     /// What whoever asks may do with it.
     right: Right,
 }
@@ -108,6 +110,7 @@ impl<'a> Ours<'a> {
             keep_until: about.keep_until.map(Millis::secs),
             held: about.hold.is_some(),
             shared: !about.shares.is_empty(),
+            scan: about.state().name(),
             right,
         }
     }
@@ -156,6 +159,7 @@ pub fn version(document: &Document) -> serde_json::Value {
         "created_at": stored.secs(),
         "expires_at": document.expires.secs(),
         "provenance": provenance,
+        "scan": document.about.state().name(),
     })
 }
 

@@ -78,6 +78,8 @@ pub struct Secrets {
     pub turnstile: Option<Secret<String>>,
     /// `KMS_TOKEN`
     pub kms_token: Option<Secret<String>>,
+    /// `SCANNER_TOKEN`
+    pub scanner_token: Option<Secret<String>>,
     /// `AUDIT_WEBHOOK_SECRET`
     pub audit_webhook: Option<Secret<String>>,
 }
@@ -92,6 +94,7 @@ impl Secrets {
             admin_token: read(names::ADMIN_TOKEN),
             turnstile: read(names::TURNSTILE_SECRET),
             kms_token: read(names::KMS_TOKEN),
+            scanner_token: read(names::SCANNER_TOKEN),
             audit_webhook: read(names::AUDIT_WEBHOOK_SECRET),
         }
     }

@@ -72,11 +72,13 @@ pub const TURNSTILE_SECRET: &str = "TURNSTILE_SECRET";
 pub const TURNSTILE_URL: &str = "TURNSTILE_URL";
 /// Secret: the bearer token of an external key management service.
 pub const KMS_TOKEN: &str = "KMS_TOKEN";
+/// Secret: the bearer token of an external scanner of documents.
+pub const SCANNER_TOKEN: &str = "SCANNER_TOKEN";
 /// Secret: signs what the audit log sends out (`whsec_…`, Standard Webhooks).
 pub const AUDIT_WEBHOOK_SECRET: &str = "AUDIT_WEBHOOK_SECRET";
 
 /// Variables and secrets that the code itself reads; providers and targets name further ones in gatehouse.toml.
-pub const VARIABLES: [&str; 11] = [
+pub const VARIABLES: [&str; 12] = [
     ENVIRONMENT,
     ALLOWED_ORIGINS,
     GATEHOUSE_CONFIG,
@@ -87,5 +89,6 @@ pub const VARIABLES: [&str; 11] = [
     TURNSTILE_SECRET,
     TURNSTILE_URL,
     KMS_TOKEN,
+    SCANNER_TOKEN,
     AUDIT_WEBHOOK_SECRET,
 ];

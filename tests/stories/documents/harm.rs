@@ -2,6 +2,7 @@
 //! inert, or refused with nothing left.
 
 use gatehouse::base::errors::Refusal;
+use gatehouse::domain::documents::scan::policy::Action;
 
 use super::{
     Caller, Class, Code, FakeBody, FakePort, Head, Received, SEGMENT_BYTES, assert_nothing_left,
@@ -199,7 +200,8 @@ fn a_file_without_bytes_is_refused_and_leaves_nothing() {
 
 #[test]
 fn what_is_two_formats_at_once_is_served_as_one_that_is_inert() {
-    let port = FakePort::new();
+    // Where an operator lets it pass; by default it is held back.
+    let port = FakePort::with(|config| config.documents.scan.disguises = Action::Flag, &[]);
     let caller = visitor("vis_1");
     let png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x01\0\0\0\x01\x08\x06\0\0\0\x1f\x15\xc4\x89";
     let plain = "text/plain; charset=utf-8";

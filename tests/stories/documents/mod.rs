@@ -4,6 +4,7 @@
 mod harm;
 mod keys;
 mod parts;
+mod scanned;
 mod scanner;
 mod sealing;
 mod sharing;

@@ -85,6 +85,22 @@ async fn complete(
     Ok(Received::from(reply))
 }
 
+/// A document of two parts; `follow` says whether what is left to do after its answer is done.
+pub fn of_parts(port: &FakePort, caller: &Caller, content: &[u8], follow: bool) -> String {
+    let told = block_on(begin(port, caller, content.len())).unwrap();
+    let upload = told.json()["id"].as_str().unwrap().to_owned();
+    let (one, two) = content.split_at(20);
+    let ids = [one, two].map(|part| added(port, caller, &upload, part));
+    let body = json!({"part_ids": ids}).to_string().into_bytes();
+    let mut source = FakeBody::whole(&body, 7);
+    let head = json_head(&body);
+    let completed = parts::complete(port, caller, &head, &mut source, &upload);
+    let mut reply = block_on(completed).unwrap();
+    reply.after = reply.after.filter(|_| follow);
+    let told = Received::from(reply).json();
+    told["file"]["id"].as_str().unwrap().to_owned()
+}
+
 fn cancelled(port: &FakePort, caller: &Caller, id: &str) -> Result<Received, Refusal> {
     let head = head("POST", "/v1/uploads/x/cancel");
     block_on(parts::cancel(port, caller, &head, id)).map(Received::from)

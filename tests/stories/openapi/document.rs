@@ -89,6 +89,7 @@ plain! {
     DELETE "/v1/files/{id}/shares/{share}" deleteFileShare Like::Own("documents"), None, "End a share";
     GET    "/v1/files/{id}/comments" listFileComments Like::Own("documents"), None, "The comments beside a document";
     POST   "/v1/files/{id}/comments" createFileComment Like::Own("documents"), JSON, "Comment on a document";
+    GET    "/v1/files/{id}/scan" getFileScan Like::Own("documents"), None, "What the scan of a document found";
     DELETE "/v1/files/{id}/comments/{comment}" deleteFileComment Like::Own("documents"), None, "Delete a comment";
     GET    "/v1/shared" listShared Like::Own("documents"), None, "What others share with the caller";
     GET    "/v1/shared/{token}" getLinked Like::Own("documents"), None, "The document of a link";

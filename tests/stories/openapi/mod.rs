@@ -213,6 +213,7 @@ fn number(route: &Route) -> Option<usize> {
             FileAspect::Comments => 52,
             FileAspect::Comment => 53,
             FileAspect::DeleteComment(_) => 54,
+            FileAspect::Scan => 71,
         },
         Route::Shared => 55,
         Route::LinkGet(_) => 56,
@@ -251,7 +252,7 @@ fn every_other_route_is_there() {
         assert_eq!(route.label(), plain.path);
         assert!(found.insert(number(&route).unwrap()), "{path} stands twice");
     }
-    assert_eq!(found, (0..71).collect());
+    assert_eq!(found, (0..72).collect());
 }
 
 #[test]

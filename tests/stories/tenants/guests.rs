@@ -76,6 +76,7 @@ fn asks() -> Vec<Ask> {
         ask("GET", "/v1/files/{}/versions", Document),
         ask("GET", "/v1/files/{}/shares", Document),
         ask("GET", "/v1/files/{}/comments", Document),
+        ask("GET", "/v1/files/{}/scan", Document),
         ask("POST", "/v1/files/{}/content", Document),
         ask("DELETE", "/v1/files/{}/versions/9", Document),
         ask("DELETE", "/v1/files/{}/shares/none", Document),

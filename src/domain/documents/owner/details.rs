@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{Effects, OwnerDocuments, Reply, Row, Who};
 use crate::base::machine::Write;
 use crate::base::time::Millis;
-use crate::domain::documents::about::{Grantee, Hold, MAX_SHARES, Right, Share};
+use crate::domain::documents::about::{About, Grantee, Hold, MAX_SHARES, Right, Share};
 use crate::domain::documents::manifest::{Document, version_row};
+use crate::domain::documents::scan::state::Scanned;
 
 /// Most comments of a document.
 pub const MAX_COMMENTS: usize = 200;
@@ -61,6 +62,22 @@ pub enum Ask {
         /// The order; `None` ends it.
         hold: Option<Hold>,
     },
+    /// A version was scanned.
+    Scanned {
+        /// Which.
+        version: u32,
+        /// What was found.
+        scanned: Box<Scanned>,
+    },
+    /// An operator lets a version go that was held back.
+    Release {
+        /// Which.
+        version: u32,
+        /// Who.
+        by: String,
+        /// When.
+        at: Millis,
+    },
     /// An earlier version goes.
     RemoveVersion {
         /// Which.
@@ -95,6 +112,8 @@ impl Ask {
             | Self::Share { .. }
             | Self::Unshare { .. }
             | Self::Hold { .. }
+            | Self::Scanned { .. }
+            | Self::Release { .. }
             | Self::RemoveVersion { .. } => Right::Own,
         }
     }
@@ -188,6 +207,28 @@ impl OwnerDocuments {
                 let (told, effects) = self.replaced(changed.clone(), right);
                 (told, effects.then(self.hold_versions(&changed)))
             }
+            Ask::Scanned { version, scanned } => {
+                let mut document = document;
+                let mut effects = Effects::default();
+                if scanned.state.is_held_back() && !document.about.held_back {
+                    document.about.held_back = true;
+                    effects = self.put(document.id.clone(), Row::Ready(document.clone()));
+                }
+                let (told, then) = self.with_version(document, right, version, |about| {
+                    about.scan = Some(Box::new(scanned.after(about.scan.as_deref())));
+                });
+                (told, effects.then(then))
+            }
+            Ask::Release { version, by, at } => {
+                self.with_version(document, right, version, |about| {
+                    if let Some(scan) = &mut about.scan
+                        && let Some(state) = scan.state.released(&by)
+                    {
+                        scan.state = state;
+                        scan.at = at;
+                    }
+                })
+            }
             Ask::RemoveVersion { version } => return self.remove_version(now, &document, version),
             Ask::Comment { comment } => self.comment(&document, right, comment),
             Ask::Comments => (self.comments_of(now, document), Effects::default()),
@@ -198,6 +239,39 @@ impl OwnerDocuments {
         };
         let told = Box::new(told);
         (Reply::Details { told }, effects)
+    }
+
+    /// Changes what is known of a version. Who may read it may be others afterwards.
+    fn with_version(
+        &mut self,
+        document: Document,
+        right: Right,
+        version: u32,
+        change: impl FnOnce(&mut About),
+    ) -> (Told, Effects) {
+        let is_newest = document.version == version;
+        let row = version_row(&document.id, version);
+        let mut changed = match self.rows.get(&row) {
+            _ if is_newest => document,
+            Some(Row::Earlier(earlier)) => earlier.clone(),
+            _ => return (Told::Unknown, Effects::default()),
+        };
+        let before = changed.about.state().clone();
+        change(&mut changed.about);
+        if before != *changed.about.state() {
+            changed.about.epoch = changed.about.epoch.saturating_add(1);
+        }
+        if is_newest {
+            return self.replaced(changed, right);
+        }
+        let effects = self.put(row, Row::Earlier(changed.clone()));
+        (
+            Told::Document {
+                document: changed,
+                right,
+            },
+            effects,
+        )
     }
 
     fn replaced(&mut self, document: Document, right: Right) -> (Told, Effects) {

@@ -5,6 +5,7 @@ use crate::base::machine::Write;
 use crate::base::time::Millis;
 use crate::domain::documents::about::{Grantee, Right};
 use crate::domain::documents::manifest::{Document, version_blob, version_row};
+use crate::domain::documents::pointers::HELD_BACK;
 
 impl OwnerDocuments {
     /// May that version be stored? A document's first may; a later one by who may edit it, behind the one that is there.
@@ -49,6 +50,8 @@ impl OwnerDocuments {
         }
         let said = core::mem::replace(&mut document.about, before.about.clone());
         document.about.provenance = said.provenance;
+        document.about.scan = said.scan;
+        document.about.held_back |= said.held_back;
         document.about.keep_until = document.about.keep_until.max(said.keep_until);
         if !said.tags.is_empty() {
             document.about.tags = said.tags;
@@ -164,6 +167,9 @@ pub(super) fn purge_of(document: &Document, newest: bool) -> Purge {
     let mut noted: Vec<String> = noted.collect();
     if !noted.is_empty() {
         noted.push(document.id.clone());
+    }
+    if newest && document.about.held_back {
+        noted.push(HELD_BACK.to_owned());
     }
     noted.sort_unstable();
     noted.dedup();

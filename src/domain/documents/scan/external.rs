@@ -17,100 +17,13 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use crate::domain::settings::config::scan::{External, MAX_CONTENT, OnFailure, Send};
+
 /// Longest name of what was found, in characters.
 const MAX_NAME: usize = 120;
 
 /// The longest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 16_384;
-
-/// What of a document is sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Send {
-    /// Its bytes, where it is short enough.
-    #[default]
-    Content,
-    /// Its digest, length and type: nothing of what stands in it.
-    Digest,
-}
-
-/// What a document of which the service says nothing is treated as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// It is held back until the service answers.
-    #[default]
-    Close,
-    /// It is read as if there were no such service.
-    Open,
-}
-
-/// How the service is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct External {
-    /// Where it is; `https`, or `http` at this machine.
-    pub url: Option<String>,
-    /// What is sent.
-    pub send: Send,
-    /// Longest content that is sent, in bytes; of what is longer, only the digest. It is in memory three times.
-    pub max_bytes: u64,
-    /// How long it may take, in seconds.
-    pub timeout_seconds: u64,
-    /// What its failure means.
-    pub on_failure: OnFailure,
-}
-
-impl Default for External {
-    fn default() -> Self {
-        Self {
-            url: None,
-            send: Send::Content,
-            max_bytes: 8_388_608, // 8 MiB, one segment
-            timeout_seconds: 30,
-            on_failure: OnFailure::Close,
-        }
-    }
-}
-
-impl External {
-    /// Is the content of a document of that length sent?
-    #[must_use]
-    pub fn sends_content(&self, size: u64) -> bool {
-        self.send == Send::Content && size <= self.max_bytes
-    }
-
-    /// What is wrong with it.
-    ///
-    /// # Errors
-    /// A sentence for the operator.
-    pub fn check(&self) -> Result<(), String> {
-        if !(1..=120).contains(&self.timeout_seconds) {
-            return Err("timeout_seconds must be 1 to 120".to_owned());
-        }
-        if self.max_bytes > MAX_CONTENT {
-            return Err(format!("max_bytes must be at most {MAX_CONTENT}"));
-        }
-        let Some(url) = &self.url else { return Ok(()) };
-        let here = ["http://127.0.0.1", "http://localhost", "http://[::1]"];
-        let is_here = here.iter().any(|origin| {
-            url.strip_prefix(origin)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/']))
-        });
-        if is_here
-            || url
-                .strip_prefix("https://")
-                .is_some_and(|rest| !rest.is_empty())
-        {
-            Ok(())
-        } else {
-            Err("url must begin with https://".to_owned())
-        }
-    }
-}
-
-/// Most content that may be sent, whatever is set: 16 MiB = 16 × 1024 × 1024, of an isolate's 128 MB.
-pub const MAX_CONTENT: u64 = 16_777_216;
 
 /// What is asked about.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,31 @@ use serde::{Deserialize, Serialize};
 
 use super::external::Answer;
 use super::report::{Report, Verdict};
+use crate::base::time::Millis;
+
+/// What is kept of a version's scans, beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scanned {
+    /// Who may read it.
+    pub state: State,
+    /// When that was found.
+    pub at: Millis,
+    /// The report, sealed under the version's data key; `None` where there is nothing to report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<String>,
+}
+
+impl Scanned {
+    /// What follows where a scan of that version was kept already: an operator's release stands, whatever a scan that
+    /// was under way says; beside that the later one counts.
+    #[must_use]
+    pub fn after(self, known: Option<&Self>) -> Self {
+        match known {
+            Some(known) if matches!(known.state, State::Released { .. }) => known.clone(),
+            _ => self,
+        }
+    }
+}
 
 /// Where a document stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +67,18 @@ pub enum Reader {
 }
 
 impl State {
+    /// The word on the wire.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Clean => "clean",
+            Self::Flagged => "flagged",
+            Self::Quarantined { .. } => "quarantined",
+            Self::Released { .. } => "released",
+        }
+    }
+
     /// What follows from the scans. `external` is what the external scanner answered, where one is set up; whether its
     /// failure holds a document back was decided before ([`super::external::Answer`]).
     #[must_use]
@@ -57,6 +94,12 @@ impl State {
             (Verdict::Flagged, _) => Self::Flagged,
             (Verdict::Clean, _) => Self::Clean,
         }
+    }
+
+    /// Is it held back until an operator looks at it?
+    #[must_use]
+    pub const fn is_held_back(&self) -> bool {
+        matches!(self, Self::Quarantined { .. })
     }
 
     /// An operator lets a document go that was held back. `None` when it was not.

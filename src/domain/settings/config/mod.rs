@@ -13,6 +13,7 @@ mod patience;
 mod price;
 mod principals;
 mod provider;
+pub mod scan;
 mod stores;
 mod target;
 

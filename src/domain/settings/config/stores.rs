@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fault::Faults;
+use super::scan::{External, Policy};
 
 /// `[cache]`
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -51,6 +52,10 @@ pub struct Documents {
     pub max_versions: u32,
     /// Accepted content types; `text/*` accepts a whole family.
     pub types: Vec<String>,
+    /// What the scan of a document looks for, and what follows.
+    pub scan: Policy,
+    /// A scanner outside that is asked as well.
+    pub scanner: External,
 }
 
 impl Default for Documents {
@@ -76,6 +81,8 @@ impl Default for Documents {
             ]
             .map(String::from)
             .to_vec(),
+            scan: Policy::default(),
+            scanner: External::default(),
         }
     }
 }
@@ -236,6 +243,10 @@ impl Documents {
             "documents.max_count",
             "must lie between 1 and 10000",
         );
+        self.scan.limits.check(faults);
+        if let Err(reason) = self.scanner.check() {
+            faults.add("documents.scanner", reason);
+        }
         for (i, content_type) in self.types.iter().enumerate() {
             faults.unless(
                 content_type.split_once('/').is_some_and(|(a, b)| {
