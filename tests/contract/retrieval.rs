@@ -268,5 +268,5 @@ fn cranfield_s_questions_find_their_abstracts() {
     assert!(reranked >= FLOORS[3], "{reranked}");
 }
 
-/// BM25 and reranked: of the docs, of Cranfield.
-const FLOORS: [f64; 4] = [0.5, 0.5, 0.3, 0.3];
+/// BM25 and reranked: of the docs (measured 0.778 and 0.793), of Cranfield (0.533 and 0.536).
+const FLOORS: [f64; 4] = [0.73, 0.74, 0.52, 0.52];
