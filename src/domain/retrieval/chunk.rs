@@ -132,7 +132,17 @@ fn cut(text: &str, range: Range<usize>, most: u64) -> Vec<Range<usize>> {
         }
     }
     parts.push(start..range.end);
+    parts.retain_mut(|part| narrowed(text, part));
     parts
+}
+
+/// Takes the white space off both ends; `false` when nothing is left.
+fn narrowed(text: &str, part: &mut Range<usize>) -> bool {
+    let raw = text.get(part.clone()).unwrap_or_default();
+    let before = raw.len().saturating_sub(raw.trim_start().len());
+    part.start = part.start.saturating_add(before);
+    part.end = part.start.saturating_add(raw.trim().len());
+    part.start < part.end
 }
 
 /// Which pieces make a passage each: as many as fit, after as many of the passage before as may be repeated.

@@ -79,6 +79,6 @@ mod tests {
             .collect();
         assert_eq!(found, [("key", 1), ("limit", 3)]);
         assert_eq!(terms_of_question("what is the"), []);
-        assert_eq!(terms_of_question(&"word ".repeat(100_000)).len(), 1);
+        assert_eq!(terms_of_question(&"four".repeat(100_000)).len(), 1);
     }
 }

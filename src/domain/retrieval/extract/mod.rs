@@ -4,7 +4,15 @@
 //! text in [`MAX_BLOCKS`] stretches come of them. What a reader does not see is left out: scripts, styles, comments,
 //! elements that are hidden, and characters without a glyph.
 
+mod csv;
+mod html;
+mod json;
+mod markdown;
+mod tags;
 mod text;
+
+#[cfg(test)]
+mod tests;
 
 use super::format::Format;
 
@@ -60,12 +68,15 @@ pub fn extract(format: Format, bytes: &[u8]) -> Result<Vec<Block>, ExtractFault>
         return Err(ExtractFault::TooLong { limit: MAX_BYTES });
     }
     let mut blocks = Blocks::default();
-    match format {
-        Format::Text => text::read(&text::decode(bytes)?, &mut blocks)?,
-        Format::Markdown | Format::Html | Format::Csv | Format::Json | Format::Pdf => {
-            return Err(ExtractFault::Unsupported);
-        }
-    }
+    let read = match format {
+        Format::Text => text::read,
+        Format::Markdown => markdown::read,
+        Format::Html => html::read,
+        Format::Csv => csv::read,
+        Format::Json => json::read,
+        Format::Pdf => return Err(ExtractFault::Unsupported),
+    };
+    read(&text::decode(bytes)?, &mut blocks)?;
     if blocks.found.is_empty() {
         return Err(ExtractFault::NoText);
     }
