@@ -9,9 +9,9 @@ pub mod details;
 pub mod door;
 pub mod links;
 pub mod parts;
-mod reach;
+pub(super) mod reach;
 pub mod scanner;
-mod sealing;
+pub(super) mod sealing;
 pub mod shares;
 mod sweep;
 mod upload;
@@ -217,19 +217,35 @@ pub async fn delete<P: Port>(
         .await
         .map_err(|fault| storage_refusal(&fault))?;
 
-    // 3
+    // 3 and 4
+    let mut reply = Reply::json(200, wire::deleted(id, shape(head)));
+    reply.outcome.cause = gone(port, &owner, id).await?;
+    Ok(reply)
+}
+
+/// Deletes a document of an owner, who is due for a visit. Gives what was left to the sweep, for the log.
+///
+/// # Errors
+/// `document_not_found`, `document_kept`, `storage_unavailable`.
+async fn gone<P: Port>(port: &P, owner: &str, id: &str) -> Result<Option<String>, Refusal> {
     let command = owner::Command::Delete { id: id.to_owned() };
-    let purges = match ask_owner(port, &owner, &command).await {
+    let purges = match ask_owner(port, owner, &command).await {
         Ok(owner::Reply::Purge { purges, .. }) => purges,
         other => return Err(unexpected(other)),
     };
+    let left = purge(port, owner, &purges).await.err();
+    Ok(left.map(|fault| format!("left to the sweep: {}", fault.0)))
+}
 
-    // 4
-    let mut reply = Reply::json(200, wire::deleted(id, shape(head)));
-    if let Err(fault) = purge(port, &owner, &purges).await {
-        reply.outcome.cause = Some(format!("left to the sweep: {}", fault.0));
-    }
-    Ok(reply)
+/// Deletes a document, whoever asks.
+///
+/// # Errors
+/// As [`gone`].
+pub(super) async fn remove<P: Port>(port: &P, owner: &str, id: &str) -> Result<(), Refusal> {
+    register(port, owner, port.now())
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
+    gone(port, owner, id).await.map(drop)
 }
 
 // === what the stories share ===

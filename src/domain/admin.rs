@@ -87,6 +87,11 @@ endpoints! {
     DELETE "/blocks/{id}"               BlockRemove      (ListsWrite)       "Lift a block";
     GET    "/budgets"                   Budgets          (BudgetsRead)      "Budgets and what is spent and reserved of them";
     PUT    "/budgets"                   BudgetSet        (BudgetsWrite)     "Override the budget of a scope";
+    GET    "/documents"                 Documents        (DocumentsRead)    "Documents that scans held back, or that operators hold";
+    POST   "/documents/{id}/release"    DocumentRelease  (DocumentsWrite)   "Let a version go that a scan held back";
+    POST   "/documents/{id}/hold"       DocumentHold     (DocumentsWrite)   "Hold a document, whoever asks for its deletion";
+    DELETE "/documents/{id}/hold"       DocumentUnhold   (DocumentsWrite)   "End a hold";
+    DELETE "/documents/{id}"            DocumentRemove   (DocumentsWrite)   "Delete a document that is not held";
     GET    "/flags"                     Flags            (FlagsRead)        "Flags";
     PUT    "/flags/{name}"              FlagSet          (FlagsWrite)       "Set a flag";
     GET    "/alerts"                    Alerts           (AlertsRead)       "Alerts, newest first";
@@ -176,6 +181,8 @@ impl Call {
             Self::OperatorChange => &["disabled"],
             Self::ProviderKeySet => &["key"],
             Self::AuditVerify => &["checkpoint", "cursor"],
+            Self::DocumentRelease => &["owner", "version"],
+            Self::DocumentHold => &["owner", "reason"],
             Self::Erase => &["visitor"],
             _ => &[],
         }

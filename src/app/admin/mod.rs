@@ -3,6 +3,7 @@
 //! Every endpoint of [`crate::domain::admin`] is a function from a [`Context`] to what is told. The pages call the same
 //! functions: a form is a request of the API in another writing.
 
+pub mod documents;
 pub mod keyring;
 pub mod keys;
 pub mod log;
@@ -497,5 +498,10 @@ pub async fn dispatch<P: Port>(cx: &Context<'_, P>, call: Call) -> Result<Told, 
         Call::AuditTile => log::tile(cx).await,
         Call::AccessReview => review::access(cx).await,
         Call::Erase => review::erase(cx).await,
+        Call::Documents => documents::list(cx).await,
+        Call::DocumentRelease => documents::release(cx).await,
+        Call::DocumentHold => documents::hold(cx).await,
+        Call::DocumentUnhold => documents::unhold(cx).await,
+        Call::DocumentRemove => documents::delete(cx).await,
     }
 }

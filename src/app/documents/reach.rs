@@ -12,7 +12,7 @@ use crate::domain::documents::about::Right;
 use crate::domain::documents::access::{Shown, Who};
 use crate::domain::documents::manifest::is_document_id;
 use crate::domain::documents::owner::{Command, Reply};
-use crate::domain::documents::pointers::{self, Pointer, Pointers};
+use crate::domain::documents::pointers::{self, HELD, HELD_BACK, Pointer, Pointers};
 use crate::domain::identity::Principal;
 
 /// A document that the caller may read: as it is now, or in an earlier version, which only who may edit it reads.
@@ -146,6 +146,23 @@ async fn noted<P: Port>(port: &P, id: &str) -> Result<Option<String>, PortFault>
     };
     let found = pointers(port, id, &command).await?;
     Ok(found.into_iter().next().map(|pointer| pointer.owner))
+}
+
+/// Whose a document is that is shared, held back or held; `None` where nothing is noted of it.
+///
+/// # Errors
+/// Storage did not answer.
+pub async fn owner_of_noted<P: Port>(port: &P, id: &str) -> Result<Option<String>, PortFault> {
+    for name in [id, HELD_BACK, HELD] {
+        let command = pointers::Command::Get {
+            document: id.to_owned(),
+        };
+        let found = pointers(port, name, &command).await?;
+        if let Some(pointer) = found.into_iter().next() {
+            return Ok(Some(pointer.owner));
+        }
+    }
+    Ok(None)
 }
 
 /// Asks what is noted under a name.

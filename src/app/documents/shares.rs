@@ -248,7 +248,7 @@ fn names(document: &str, with: &Grantee) -> Vec<String> {
 }
 
 /// What the owner told of a document's details.
-pub(super) fn details(reply: Result<owner::Reply, PortFault>) -> Result<Told, Refusal> {
+pub(in crate::app) fn details(reply: Result<owner::Reply, PortFault>) -> Result<Told, Refusal> {
     match reply {
         Ok(owner::Reply::Details { told }) => Ok(*told),
         other => Err(unexpected(other)),

@@ -2,6 +2,7 @@
 
 mod audit;
 mod callers;
+mod documents;
 mod keyring;
 mod keys;
 mod operators;
@@ -18,6 +19,7 @@ use super::objects;
 
 pub use audit::*;
 pub use callers::*;
+pub use documents::*;
 pub use keyring::*;
 pub use keys::*;
 pub use operators::*;

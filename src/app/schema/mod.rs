@@ -163,6 +163,11 @@ pub fn admin(call: Call) -> Shape {
                 .push((200, Content::File(&["text/csv; charset=utf-8"])));
             shape
         }
+        Call::Documents => gives::<a::DocumentPage>().asks::<r::DocumentsQuery>(),
+        Call::DocumentRelease => gives::<a::DocumentVersions>().takes::<r::DocumentRelease>(),
+        Call::DocumentHold => gives::<a::DocumentVersions>().takes::<r::DocumentHold>(),
+        Call::DocumentUnhold => gives::<a::DocumentVersions>().asks::<r::OwnerQuery>(),
+        Call::DocumentRemove => gives::<a::DocumentRemoved>().asks::<r::OwnerQuery>(),
         Call::Erase => gives::<a::Erased>().takes::<r::Erase>(),
     }
 }

@@ -386,6 +386,38 @@ objects! {
         cursor: Option<Value>,
     }
 
+    /// Which documents.
+    DocumentsQuery {
+        /// `held_back` by scans (if nothing is said), or `held` by operators.
+        state: Option<String>,
+        /// `next` of the page before.
+        after: Option<String>,
+    }
+
+    /// Whose a document is.
+    OwnerQuery {
+        /// `vis_…` or `key_…`; needed where the document is neither shared nor held.
+        owner: Option<String>,
+    }
+
+    /// Which version to release.
+    #[schemars(deny_unknown_fields)]
+    DocumentRelease {
+        /// `vis_…` or `key_…`; needed where the document is neither shared nor held.
+        owner: Option<String>,
+        /// The newest, if nothing is said.
+        version: Option<u32>,
+    }
+
+    /// A hold.
+    #[schemars(deny_unknown_fields)]
+    DocumentHold {
+        /// `vis_…` or `key_…`; needed where the document is neither shared nor held.
+        owner: Option<String>,
+        /// Which matter it is for: 1 to 500 bytes.
+        reason: String,
+    }
+
     /// Whom to erase.
     #[schemars(deny_unknown_fields)]
     Erase {

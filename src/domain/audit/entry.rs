@@ -141,6 +141,14 @@ actions! {
     SettingsChange = "settings.change",
     /// Somebody's data was erased.
     SubjectErase = "subject.erase",
+    /// A document was released that a scan held back.
+    DocumentRelease = "document.release",
+    /// A document was held.
+    DocumentHold = "document.hold",
+    /// A hold of a document ended.
+    DocumentUnhold = "document.unhold",
+    /// An operator deleted a document.
+    DocumentRemove = "document.remove",
     /// Access was reviewed.
     AccessReview = "access.review",
     /// The log was read.

@@ -15,6 +15,9 @@ pub const MAX_NOTED: usize = 1_000;
 /// The name under which a tenant's documents are noted of which a version was held back.
 pub const HELD_BACK: &str = "held-back";
 
+/// The name under which a tenant's documents are noted that an operator holds.
+pub const HELD: &str = "held";
+
 /// What is noted of a document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pointer {

@@ -126,6 +126,8 @@ table! {
     BudgetsWrite     "budgets.write"     ADMIN    true  "Change budgets";
     FlagsRead        "flags.read"        ANALYST  false "See feature flags";
     FlagsWrite       "flags.write"       ADMIN    false "Change feature flags";
+    DocumentsRead    "documents.read"    SUPPORT  false "See which documents are held back or held (never their content)";
+    DocumentsWrite   "documents.write"   ADMIN    true  "Release, hold and delete visitors' documents";
     AlertsRead       "alerts.read"       EVERYONE false "See alerts";
     AlertsWrite      "alerts.write"      SUPPORT  false "Acknowledge alerts and undo what they did";
     OwnSessions      "own.sessions"      EVERYONE false "See and end one's own sessions";

@@ -3,8 +3,9 @@
 
 mod harm;
 mod keys;
+mod operators;
 mod parts;
-mod scanned;
+pub mod scanned;
 mod scanner;
 mod sealing;
 mod sharing;

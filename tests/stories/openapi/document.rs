@@ -459,7 +459,8 @@ fn codes_of(endpoint: &Endpoint, shape: &Shape) -> Vec<Code> {
         Call::Claim | Call::Join => &[Code::InvalidCredentials, Code::Conflict][..],
         Call::SignIn => &[Code::InvalidCredentials, Code::TooManyAttempts],
         Call::Confirm => &[Code::TooManyAttempts],
-        Call::OperatorInvite => &[Code::Conflict],
+        Call::OperatorInvite | Call::DocumentRelease => &[Code::Conflict],
+        Call::DocumentRemove => &[Code::DocumentKept],
         Call::OperatorChange | Call::OperatorRole | Call::OperatorRemove => {
             &[Code::LastOwner, Code::Conflict]
         }

@@ -272,13 +272,14 @@ fn key_fields() -> Value {
 type Part = (&'static str, fn(&mut Desk));
 
 /// The parts; each can stand alone.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("operators", operators),
     ("keys", keys),
     ("rules", rules),
     ("alerts", alerts),
     ("keyring", keyring),
     ("audit", audit),
+    ("documents", documents),
     ("own factors", own_factors),
 ];
 
@@ -544,6 +545,28 @@ fn audit(desk: &mut Desk) {
     desk.file(Call::AuditTile, &format!("0/000.p/{size}"), "");
 }
 
+fn documents(desk: &mut Desk) {
+    let (owner, id) = crate::documents::scanned::harmful(&desk.port);
+    let page = desk.get(Call::Documents, "", "state=held_back");
+    assert_eq!(page["documents"][0]["held_back_for"], "eicar", "{page}");
+    let told = desk.change(
+        Call::DocumentRelease,
+        &id,
+        json!({"owner": owner, "version": 1}),
+    );
+    assert_eq!(told["versions"][0]["state"], "released");
+    let hold = json!({"owner": owner, "reason": "case 4711"});
+    desk.change(Call::DocumentHold, &id, hold);
+    let page = desk.get(Call::Documents, "", "state=held");
+    assert_eq!(page["documents"][0]["hold"]["reason"], "case 4711");
+    assert_eq!(
+        desk.refused(Call::DocumentRemove, &id, None),
+        "document_kept"
+    );
+    desk.call(Call::DocumentUnhold, &id, "", None);
+    desk.call(Call::DocumentRemove, &id, &["owner=", owner].concat(), None);
+}
+
 fn own_factors(desk: &mut Desk) {
     desk.change(Call::OwnTotp, "", json!({}));
     let begun = desk.change(Call::OwnTotp, "", json!({}));
@@ -610,6 +633,16 @@ fn what_the_file_requires_is_required_and_what_it_does_not_know_is_refused() {
         (Call::OperatorRole, "opr_x", json!({"role": "support"})),
         (Call::ProviderKeySet, "openai", json!({"key": "sk-planted"})),
         (Call::AuditVerify, "", json!({"checkpoint": "x\n1\ny\n"})),
+        (
+            Call::DocumentRelease,
+            "file_000102030405060708090a0b0c0d0e0f",
+            json!({"owner": "vis_1", "version": 1}),
+        ),
+        (
+            Call::DocumentHold,
+            "file_000102030405060708090a0b0c0d0e0f",
+            json!({"owner": "vis_1", "reason": "a test"}),
+        ),
         (
             Call::Erase,
             "",

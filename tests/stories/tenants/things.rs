@@ -12,6 +12,7 @@ use gatehouse::domain::limits::account::{Alert, What};
 use serde_json::{Value, json};
 
 use super::{HOSTS, TENANTS};
+use crate::documents::scanned::eicar;
 use crate::support::fake_port::FakePort;
 use crate::support::operator::{Operator, member, unbase32};
 use crate::support::run::block_on;
@@ -100,8 +101,15 @@ impl Guest {
 
     /// Uploads a document. Returns its id.
     pub fn upload(&self, port: &FakePort) -> String {
-        let form = "--B\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n--B\r\n\
-             Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\nHi\r\n--B--\r\n";
+        self.upload_of(port, "Hi")
+    }
+
+    /// The same with that content.
+    pub fn upload_of(&self, port: &FakePort, content: &str) -> String {
+        let form = format!(
+            "--B\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nuser_data\r\n--B\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"a.txt\"\r\nContent-Type: text/plain\r\n\r\n{content}\r\n--B--\r\n"
+        );
         let head = Head {
             content_type: Some("multipart/form-data; boundary=B".into()),
             content_length: Some(form.len() as u64),
@@ -130,6 +138,8 @@ pub enum Thing {
     SiteKey,
     Visitor,
     Block,
+    /// A document that its scan held back.
+    HeldBack,
     Flag,
     Alert,
     Operator,
@@ -150,11 +160,12 @@ pub enum Thing {
 }
 
 impl Thing {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ApiKey,
         Self::SiteKey,
         Self::Visitor,
         Self::Block,
+        Self::HeldBack,
         Self::Flag,
         Self::Alert,
         Self::Operator,
@@ -178,6 +189,7 @@ impl Thing {
             Self::SiteKey => &["/site-keys"],
             Self::Visitor => &["/visitors/{}", "/limits", "/budgets", "/lists"],
             Self::Block => &["/lists"],
+            Self::HeldBack => &["/documents", "/documents?state=held"],
             Self::Flag => &["/flags"],
             Self::Alert => &["/alerts"],
             Self::Operator | Self::Invite => &["/operators"],
@@ -324,6 +336,13 @@ pub fn make(port: &FakePort, owner: &mut Operator, thing: Thing) -> Made {
             let block = json!({"cidr": "203.0.113.0/24", "seconds": 600, "reason": "noise"});
             made.id = text(&done("POST", "/blocks", block).json(), "id");
         }
+        Thing::HeldBack => {
+            made.guest.begin(port, &json!({}));
+            made.id = made
+                .guest
+                .upload_of(port, &String::from_utf8(eicar()).unwrap());
+            made.nobody = other(&made.id);
+        }
         Thing::Flag => {
             done("PUT", "/flags/only-here", json!({"value": "mine"}));
             (made.id, made.nobody) = ("only-here".into(), "not-there".into());
@@ -469,6 +488,7 @@ impl Made {
             // What the owner is told of the others is all that there is of them, and the same request is granted to
             // their own house afterwards.
             Thing::Block
+            | Thing::HeldBack
             | Thing::Flag
             | Thing::Alert
             | Thing::Operator

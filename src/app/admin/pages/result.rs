@@ -68,6 +68,18 @@ pub const fn danger(call: Call) -> Option<(&'static str, &'static str)> {
             "The visitor's documents and stored answers are deleted, the sessions end, and the visitor's name is taken out of the audit log, whose proofs stay valid. Use and spend stay as numbers under an id that names nobody any more. This cannot be undone.",
             "Erase the data",
         ),
+        Call::DocumentRelease => (
+            "Whoever may read the document, models among them, can do so from now on, whatever its scan found. It can be deleted afterwards, and not held back again.",
+            "Release the version",
+        ),
+        Call::DocumentUnhold => (
+            "The document goes when its owner deletes it or its date is over, at once where that was asked for before.",
+            "End the hold",
+        ),
+        Call::DocumentRemove => (
+            "The document is deleted with all its versions and comments, for its owner and everybody with whom it is shared. This cannot be undone.",
+            "Delete the document",
+        ),
         Call::OwnKey => (
             "You get a new operator key, which is shown once. The present one opens nothing any more, and your other sessions end.",
             "Replace my key",
@@ -114,6 +126,10 @@ pub const fn done(call: Call) -> &'static str {
         Call::ProviderKeySet => "The provider's key is stored.",
         Call::ProviderKeyRemove => "The provider's key is removed.",
         Call::Erase => "The visitor's data is erased.",
+        Call::DocumentRelease => "The version is released.",
+        Call::DocumentHold => "The document is held.",
+        Call::DocumentUnhold => "The hold has ended.",
+        Call::DocumentRemove => "The document is deleted.",
         _ => "Done.",
     }
 }
@@ -326,6 +342,8 @@ mod tests {
         // The old one is good for a while.
         Call::KeyRotate,
         Call::KeyringRotate,
+        // It takes nothing from anybody, and can be ended.
+        Call::DocumentHold,
         // A provider's key is replaced by whoever has another one.
         Call::ProviderKeySet,
         // They change nothing.

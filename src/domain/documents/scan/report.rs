@@ -350,19 +350,38 @@ impl Place {
 /// Text that is safe to show: what cannot be seen is written as its number, and it is cut.
 fn shown(text: &str) -> String {
     let mut shown = String::new();
-    let mut chars = 0_usize;
+    let mut room = MAX_EXCERPT_CHARS.saturating_sub(1);
     for c in text.chars() {
-        if chars >= MAX_EXCERPT_CHARS {
+        let (written, length) = if c.is_control() || super::hidden::is_invisible(c) {
+            let number = format!("⟨U+{:04X}⟩", u32::from(c));
+            let length = number.chars().count();
+            (number, length)
+        } else {
+            (c.to_string(), 1)
+        };
+        let Some(left) = room.checked_sub(length) else {
             shown.push('…');
             break;
-        }
-        if c.is_control() || super::hidden::is_invisible(c) {
-            use std::fmt::Write as _;
-            let _ = write!(shown, "⟨U+{:04X}⟩", u32::from(c));
-        } else {
-            shown.push(c);
-        }
-        chars = chars.saturating_add(1);
+        };
+        room = left;
+        shown.push_str(&written);
     }
     shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_EXCERPT_CHARS, shown};
+
+    #[test]
+    fn an_excerpt_has_its_length_whatever_has_to_be_written_out() {
+        assert_eq!(shown("a\u{3}b"), "a⟨U+0003⟩b");
+        for text in ["x".repeat(200), "\u{3}".repeat(200), "x\u{200b}".repeat(60)] {
+            let shown = shown(&text);
+            assert!(shown.chars().count() <= MAX_EXCERPT_CHARS, "{shown}");
+            assert!(shown.ends_with('…'));
+        }
+        let fits = "x".repeat(MAX_EXCERPT_CHARS - 1);
+        assert_eq!(shown(&fits), fits);
+    }
 }

@@ -365,3 +365,116 @@ pub async fn visitor<P: Port>(cx: &Context<'_, P>, view: &View, id: &str) -> Res
     out.push_str(&section("Erase", &erase));
     Ok(Page::ok("Visitor", out))
 }
+
+/// What scans held back, what operators hold, and a form that holds a document.
+pub async fn documents<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<String, Refusal> {
+    let state = cx.head.query_value("state").unwrap_or_default();
+    let after = cx.head.query_value("after").unwrap_or_default();
+    let address = |after: &str| ["/documents?state=", &encoded(&state), "&after=", after].concat();
+    let list = told(cx, &address(&encoded(&after))).await?;
+    let mut chosen = String::from("Show: ");
+    for (value, label) in [("", "held back by scans"), ("held", "held by operators")] {
+        let item = if value == state {
+            text("strong", label)
+        } else {
+            link(&["/documents?state=", value].concat(), label)
+        };
+        chosen.push_str(&item);
+        chosen.push(' ');
+    }
+    let mut out = element("p", &[("class", "choices")], &chosen);
+    let columns = [
+        ("Name", "filename"),
+        ("Version", "version"),
+        ("Id", "id"),
+        ("Owner", "owner"),
+        ("Bytes", "bytes"),
+        ("State", "state"),
+        ("For", "held_back_for"),
+        ("Found", "findings"),
+        ("Held", "hold"),
+        ("Actions", ACTIONS),
+    ];
+    let forms = |row: &Value| {
+        let id = str_at(row, "id");
+        let owner = str_at(row, "owner");
+        let path = |method: &str, rest: &str| [method, " /documents/", id, rest].concat();
+        let asked = ["?owner=", &encoded(owner)].concat();
+        let about = ["document ", id].concat();
+        let version = words(at(row, "version"));
+        let mut out = String::new();
+        if str_at(row, "state") == "quarantined" {
+            let fields = [("owner", owner), ("version:number", version.as_str())];
+            out.push_str(&view.button(&path("POST", "/release"), "Release", &about, &fields));
+        }
+        if at(row, "hold").is_null() {
+            out.push_str(&view.button(&path("DELETE", &asked), "Delete", &about, &[]));
+        } else {
+            let unhold = ["/hold", &asked].concat();
+            out.push_str(&view.button(&path("DELETE", &unhold), "End the hold", &about, &[]));
+        }
+        out
+    };
+    let cells = |field: &str, row: &Value| match field {
+        ACTIONS => Some(forms(row)),
+        "id" | "owner" => Some(code(at(row, field))),
+        "findings" => {
+            let found = list_at(row, "findings").iter().map(|one| {
+                let place = match at(one, "line") {
+                    Value::Null => ["byte ", &words(at(one, "offset"))].concat(),
+                    line => ["line ", &words(line)].concat(),
+                };
+                [
+                    str_at(one, "rule"),
+                    " (",
+                    &place,
+                    "): ",
+                    str_at(one, "excerpt"),
+                ]
+                .concat()
+            });
+            let found: Vec<String> = found.map(|one| text("li", &one)).collect();
+            Some(element("ul", &[], &found.concat()))
+        }
+        "hold" => {
+            let hold = at(row, "hold");
+            let words = match hold {
+                Value::Null => String::new(),
+                hold => [str_at(hold, "by"), ": ", str_at(hold, "reason")].concat(),
+            };
+            Some(text("span", &words))
+        }
+        _ => None,
+    };
+    let rows = list_at(&list, "documents");
+    out.push_str(&table("documents", &columns, rows, &cells));
+    if let Some(next) = at(&list, "next").as_str() {
+        out.push_str(&element("p", &[], &link(&address(&encoded(next)), "More")));
+    }
+    let form = view
+        .form("POST /documents/{id}/hold")
+        .input(
+            "Document",
+            "{id}",
+            "",
+            &[("required", ""), ("placeholder", "file_…")],
+            "Its id.",
+        )
+        .input(
+            "Owner",
+            "owner",
+            "",
+            &[("placeholder", "vis_…")],
+            "Needed where the document is neither shared nor held back.",
+        )
+        .input(
+            "Matter",
+            "reason",
+            "",
+            &[("required", ""), ("maxlength", "500")],
+            "Which matter it is held for.",
+        )
+        .end("Hold the document");
+    out.push_str(&section("Hold a document", &form));
+    Ok(out)
+}

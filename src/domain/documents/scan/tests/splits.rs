@@ -140,7 +140,7 @@ proptest! {
         assert_eq!(report.bytes, length);
         for found in &report.findings {
             assert!(found.offset + found.length <= length, "{found:?}");
-            assert!(found.excerpt.chars().count() <= 100 && !found.excerpt.chars().any(char::is_control));
+            assert!(found.excerpt.chars().count() <= 80 && !found.excerpt.chars().any(char::is_control));
         }
         assert!(report.findings.is_sorted_by_key(|found| found.offset));
     }
