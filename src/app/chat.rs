@@ -107,7 +107,12 @@ pub async fn answer_chat<P: Port>(
     };
     let (quoting, plan, sources) = match found {
         Ok(found) => found,
-        Err(refusal) => return admission.over(port, caller, Err(refusal)).await.map(|(r, _)| r),
+        Err(refusal) => {
+            return admission
+                .over(port, caller, Err(refusal))
+                .await
+                .map(|(r, _)| r);
+        }
     };
     let reply = answered(port, caller, head, alias, &quoting, (plan, admission)).await?;
     Ok(reply.header("x-gatehouse-sources", sources))

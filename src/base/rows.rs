@@ -156,21 +156,26 @@ impl Rows for MemoryRows {
     }
 
     fn scan(&self, scan: Scan<'_>) -> Result<Vec<Row>, RowsFault> {
-        let from_prefix = self
-            .0
-            .range::<str, _>((Bound::Included(scan.prefix), Bound::Unbounded));
-        let within = from_prefix.take_while(|(key, _)| key.starts_with(scan.prefix));
-        let owned = |(key, value): (&String, &Vec<u8>)| (key.clone(), value.clone());
-        let after = |key: &str| match scan.after {
-            None => true,
-            Some(after) if scan.descending => key < after,
-            Some(after) => key > after,
+        // Sorts behind every key that begins so.
+        let end = [scan.prefix, "\u{10FFFF}"].concat();
+        let (from, to) = match scan.after {
+            Some(after) if scan.descending => (Bound::Included(scan.prefix), after.min(&end)),
+            Some(after) if after > scan.prefix => (Bound::Excluded(after), end.as_str()),
+            _ => (Bound::Included(scan.prefix), end.as_str()),
         };
-        let mut found: Vec<Row> = within.filter(|(key, _)| after(key)).map(owned).collect();
-        if scan.descending {
-            found.reverse();
+        let (Bound::Included(first) | Bound::Excluded(first)) = from else {
+            return Ok(Vec::new());
+        };
+        if first >= to {
+            return Ok(Vec::new());
         }
-        found.truncate(scan.limit);
+        let within = self.0.range::<str, _>((from, Bound::Excluded(to)));
+        let owned = |(key, value): (&String, &Vec<u8>)| (key.clone(), value.clone());
+        let found: Vec<Row> = if scan.descending {
+            within.rev().take(scan.limit).map(owned).collect()
+        } else {
+            within.take(scan.limit).map(owned).collect()
+        };
         Ok(found)
     }
 
@@ -191,7 +196,13 @@ impl Rows for MemoryRows {
     }
 
     fn remove_all(&mut self, prefix: &str) -> Result<(), RowsFault> {
-        self.0.retain(|key, _| !key.starts_with(prefix));
+        let end = [prefix, "\u{10FFFF}"].concat();
+        let (from, to) = (Bound::Included(prefix), Bound::Excluded(end.as_str()));
+        let within = self.0.range::<str, _>((from, to));
+        let gone: Vec<String> = within.map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            self.0.remove(&key);
+        }
         Ok(())
     }
 }

@@ -645,9 +645,10 @@ fn vector_store(method: &str, rest: &[&str]) -> Result<(Option<Route>, &'static 
         ([] | [_, "files"], _) => (None, "GET, HEAD, POST"),
         ([_] | [_, "files", _], _) => (None, "GET, HEAD, POST, DELETE"),
         ([_, "search" | "file_batches"] | [_, "file_batches", _, "cancel"], _) => (None, "POST"),
-        ([_, "files", _, "content"] | [_, "file_batches", _] | [_, "file_batches", _, "files"], _) => {
-            (None, "GET, HEAD")
-        }
+        (
+            [_, "files", _, "content"] | [_, "file_batches", _] | [_, "file_batches", _, "files"],
+            _,
+        ) => (None, "GET, HEAD"),
         _ => return Err(Refusal::new(Code::NotFound)),
     };
     Ok((found.map(Route::Stores), allow))

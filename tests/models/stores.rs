@@ -98,7 +98,9 @@ impl Object {
     }
 
     fn ask(&mut self, fails_at: Option<usize>, command: &Command) -> Reply {
-        self.step(fails_at, |rows, now| Stores.apply(rows, now, command.clone()))
+        self.step(fails_at, |rows, now| {
+            Stores.apply(rows, now, command.clone())
+        })
     }
 
     fn wait(&mut self, time: u64, fails_at: Option<usize>) {
@@ -129,7 +131,12 @@ impl Naive {
     }
 
     /// Scores of every passage that has a term of the question.
-    fn scores(&self, store: u8, question: &[u8], only: Option<&[u64]>) -> BTreeMap<(u64, u32), f64> {
+    fn scores(
+        &self,
+        store: u8,
+        question: &[u8],
+        only: Option<&[u64]>,
+    ) -> BTreeMap<(u64, u32), f64> {
         let all: Vec<((u64, u32), &Passage)> = self.stores[&store]
             .values()
             .flat_map(|(number, passages)| {
@@ -201,7 +208,8 @@ fn passage() -> impl Strategy<Value = Passage> {
 }
 
 fn deed() -> impl Strategy<Value = Deed> {
-    let ending = prop_oneof![6 => Just(Ending::Done), 1 => Just(Ending::Failed), 1 => Just(Ending::Never)];
+    let ending =
+        prop_oneof![6 => Just(Ending::Done), 1 => Just(Ending::Failed), 1 => Just(Ending::Never)];
     prop_oneof![
         2 => (0_u8..3).prop_map(Deed::Make),
         1 => (0_u8..2).prop_map(Deed::Unmake),
@@ -338,8 +346,18 @@ fn agrees(object: &mut Object, naive: &Naive, deed: &Deed) -> Result<(), TestCas
         } = hit;
         let own = scores.get(&(*number, *place));
         prop_assert!(own.is_some(), "{:?} has no term of {:?}", hit, question);
-        prop_assert!((own.unwrap() - f64::from(*score)).abs() < 1e-4, "{:?} {:?}", hit, own);
-        prop_assert!((wanted - f64::from(*score)).abs() < 1e-4, "{:?} {}", hit, wanted);
+        prop_assert!(
+            (own.unwrap() - f64::from(*score)).abs() < 1e-4,
+            "{:?} {:?}",
+            hit,
+            own
+        );
+        prop_assert!(
+            (wanted - f64::from(*score)).abs() < 1e-4,
+            "{:?} {}",
+            hit,
+            wanted
+        );
         prop_assert_eq!(text, &sealed(*number, *place as usize));
         prop_assert!(files.iter().any(|file| file.number == *number));
     }
@@ -363,7 +381,12 @@ fn happens(deeds: &[(Deed, Option<usize>)]) -> Result<(), TestCaseError> {
                 let there = naive.stores.contains_key(store);
                 let told = object.ask(fails_at, &command);
                 if !there && naive.stores.len() == 2 {
-                    prop_assert_eq!(told, Reply::Full { limit: Full::Stores });
+                    prop_assert_eq!(
+                        told,
+                        Reply::Full {
+                            limit: Full::Stores
+                        }
+                    );
                 } else {
                     let one = matches!(&told, Reply::Stores { stores, .. } if stores.len() == 1);
                     prop_assert!(one);

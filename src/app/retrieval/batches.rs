@@ -53,7 +53,11 @@ pub(super) fn wanted(fields: &Map<String, Value>) -> Result<Vec<Wanted>, Refusal
         let Value::Object(file) = file else {
             return Err(invalid("files", "must be a list of objects"));
         };
-        wanted.push(one(file.get("file_id").and_then(Value::as_str), file, "files")?);
+        wanted.push(one(
+            file.get("file_id").and_then(Value::as_str),
+            file,
+            "files",
+        )?);
     }
     let mut ids: Vec<&str> = wanted.iter().map(|file| file.id.as_str()).collect();
     ids.sort_unstable();
@@ -141,7 +145,6 @@ pub(super) fn finished_behind<P: Port>(
     port: &P,
     caller: &Caller,
     owner: &str,
-    store: &str,
     coming: Vec<File>,
     mut reply: Answer<P>,
 ) -> Answer<P> {
@@ -149,11 +152,11 @@ pub(super) fn finished_behind<P: Port>(
         return reply;
     }
     let (port, caller) = (port.clone(), caller.clone());
-    let (owner, store) = (owner.to_owned(), store.to_owned());
+    let owner = owner.to_owned();
     let mut outcome = reply.outcome.clone();
     reply.after = Some(Box::pin(async move {
         for file in &coming {
-            if let Err(refusal) = ingest(&port, &caller, &owner, &store, file).await {
+            if let Err(refusal) = ingest(&port, &caller, &owner, file).await {
                 outcome.cause = refusal.cause.or(Some(refusal.code.entry().code.to_owned()));
             }
         }
@@ -185,7 +188,7 @@ pub async fn create<P: Port, B: ByteSource>(
     let coming = begun(port, &owner, store, &files, Some(&id)).await?;
     let told = told(port, &owner, store, &id, false).await?;
     let reply = Answer::json(200, told.to_string()).header(POLL.0, POLL.1.to_owned());
-    Ok(finished_behind(port, caller, &owner, store, coming, reply))
+    Ok(finished_behind(port, caller, &owner, coming, reply))
 }
 
 /// Is that store there? Then its files are worth being looked at.

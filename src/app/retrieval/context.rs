@@ -57,7 +57,10 @@ pub fn taken(
         return Ok(of_tool);
     };
     if of_tool.is_some() {
-        return Err(invalid(OURS, "cannot be together with the tool file_search"));
+        return Err(invalid(
+            OURS,
+            "cannot be together with the tool file_search",
+        ));
     }
     lookup(&own, "gatehouse.stores", own.get("stores")).map(Some)
 }
@@ -92,7 +95,11 @@ fn of_tool(fields: &mut Map<String, Value>) -> Result<Option<Lookup>, Refusal> {
         }
     }
     let tool = tool.as_object().cloned().unwrap_or_default();
-    let mut wanted = lookup(&tool, "tools[].vector_store_ids", tool.get("vector_store_ids"))?;
+    let mut wanted = lookup(
+        &tool,
+        "tools[].vector_store_ids",
+        tool.get("vector_store_ids"),
+    )?;
     wanted.tools = Some(all);
     wanted.results = results;
     Ok(Some(wanted))

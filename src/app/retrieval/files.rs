@@ -49,7 +49,9 @@ pub async fn create<P: Port, B: ByteSource>(
 
     // 2
     exists(port, &owner, store).await?;
-    let files = looked_at(port, caller, &[wanted]).await.map_err(about_file)?;
+    let files = looked_at(port, caller, &[wanted])
+        .await
+        .map_err(about_file)?;
 
     // 3
     let coming = begun(port, &owner, store, &files, None).await?;
@@ -57,7 +59,7 @@ pub async fn create<P: Port, B: ByteSource>(
     // 4
     let mut cause = None;
     for file in &coming {
-        if let Err(refusal) = ingest(port, caller, &owner, store, file).await {
+        if let Err(refusal) = ingest(port, caller, &owner, file).await {
             cause = refusal.cause;
         }
     }
@@ -189,7 +191,9 @@ pub async fn update<P: Port, B: ByteSource>(
 ) -> Result<Answer<P>, Refusal> {
     let owner = owner_of_file(caller, head, store, file)?;
     let fields = json_body(port, head, body).await?;
-    let attributes = fields.get("attributes").ok_or_else(|| missing("attributes"))?;
+    let attributes = fields
+        .get("attributes")
+        .ok_or_else(|| missing("attributes"))?;
     let attributes = wire::attributes(Some(attributes))?;
     let command = |key: &OwnerKey| Command::Attributes {
         store: store.to_owned(),
@@ -251,7 +255,10 @@ pub async fn content<P: Port>(
             Reply::Passages { hits, files, key } => (hits, files, key),
             other => return Err(unexpected(other)),
         };
-        if !files.iter().all(|file| super::search::is_of(file, &document)) {
+        if !files
+            .iter()
+            .all(|file| super::search::is_of(file, &document))
+        {
             return Err(not_found());
         }
         let key = OwnerKey::open(port, &owner, key).await?;

@@ -39,7 +39,6 @@ pub(super) async fn ingest<P: Port>(
     port: &P,
     caller: &Caller,
     owner: &str,
-    store: &str,
     file: &File,
 ) -> Result<(), Refusal> {
     let done = match document(port, caller, file).await {
@@ -61,7 +60,7 @@ pub(super) async fn ingest<P: Port>(
     };
     let told = again(port, owner, &end).await;
     match cause {
-        Some(refusal) => Err(refusal.cause(format!("{store}: {}", file.told.id))),
+        Some(refusal) => Err(refusal),
         None => told.map(drop),
     }
 }
@@ -132,7 +131,15 @@ async fn put<P: Port>(
         waiting.push(sealed);
         if size >= BYTES_AT_ONCE {
             bytes = bytes.saturating_add(size as u64);
-            sent(port, owner, file, at, core::mem::take(&mut waiting), Vec::new()).await?;
+            sent(
+                port,
+                owner,
+                file,
+                at,
+                core::mem::take(&mut waiting),
+                Vec::new(),
+            )
+            .await?;
             at = place.saturating_add(1);
             size = 0;
         }
@@ -255,12 +262,27 @@ fn of_refusal(refusal: &Refusal) -> Failure {
 
 fn of_fault(fault: &ExtractFault) -> Failure {
     let (code, message) = match fault {
-        ExtractFault::Unsupported => (Blame::UnsupportedFile, "Nothing is read of such files here.".to_owned()),
-        ExtractFault::NotUtf8 => (Blame::InvalidFile, "Its text is neither UTF-8 nor UTF-16.".to_owned()),
+        ExtractFault::Unsupported => (
+            Blame::UnsupportedFile,
+            "Nothing is read of such files here.".to_owned(),
+        ),
+        ExtractFault::NotUtf8 => (
+            Blame::InvalidFile,
+            "Its text is neither UTF-8 nor UTF-16.".to_owned(),
+        ),
         ExtractFault::NoText => (Blame::InvalidFile, "There is no text in it.".to_owned()),
-        ExtractFault::TooLong { limit } => (Blame::InvalidFile, format!("Its text is longer than is read here: {limit}.")),
-        ExtractFault::Encrypted => (Blame::InvalidFile, "It opens with a password alone.".to_owned()),
-        ExtractFault::Malformed(what) => (Blame::InvalidFile, format!("It is not what its type says: {what}.")),
+        ExtractFault::TooLong { limit } => (
+            Blame::InvalidFile,
+            format!("Its text is longer than is read here: {limit}."),
+        ),
+        ExtractFault::Encrypted => (
+            Blame::InvalidFile,
+            "It opens with a password alone.".to_owned(),
+        ),
+        ExtractFault::Malformed(what) => (
+            Blame::InvalidFile,
+            format!("It is not what its type says: {what}."),
+        ),
     };
     Failure { code, message }
 }

@@ -196,9 +196,7 @@ impl OwnerKey {
     ) -> Result<Map<String, Value>, Refusal> {
         match &file.told.sealed {
             None => Ok(Map::new()),
-            Some(sealed) => {
-                self.object(port, owner, At::Attributes(store, &file.told.id), sealed)
-            }
+            Some(sealed) => self.object(port, owner, At::Attributes(store, &file.told.id), sealed),
         }
     }
 

@@ -144,7 +144,11 @@ pub async fn find<P: Port>(
         limit: u32::try_from(rerank::MOST).unwrap_or(u32::MAX),
     };
     let (hits, files) = match ask(port, owner, &command).await? {
-        Reply::Passages { hits, files, key: kept } if kept == key.0.kept => (hits, files),
+        Reply::Passages {
+            hits,
+            files,
+            key: kept,
+        } if kept == key.0.kept => (hits, files),
         // Everything was deleted and begun anew meanwhile.
         Reply::Passages { .. } => return Ok(Vec::new()),
         other => return Err(unexpected(other)),
@@ -241,12 +245,7 @@ pub(super) async fn look<P: Port>(
     }
 }
 
-fn opened<P: Port>(
-    port: &P,
-    key: &OwnerKey,
-    owner: &str,
-    hit: &Hit,
-) -> Result<Passage, Refusal> {
+fn opened<P: Port>(port: &P, key: &OwnerKey, owner: &str, hit: &Hit) -> Result<Passage, Refusal> {
     let text = key.text(port, owner, At::Passage(hit.number, hit.place), &hit.sealed)?;
     Ok(read(&text))
 }

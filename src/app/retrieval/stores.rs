@@ -3,9 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::batches::{begun, finished_behind, looked_at};
-use super::{
-    OwnerKey, ask, limits, not_found, own_site, owner_of_it, page_of, tell, unexpected,
-};
+use super::{OwnerKey, ask, limits, not_found, own_site, owner_of_it, page_of, tell, unexpected};
 use crate::app::body::json_body;
 use crate::app::documents::{owner_of, visitor};
 use crate::app::gate::Caller;
@@ -71,7 +69,7 @@ pub async fn create<P: Port, B: ByteSource>(
     // 5
     let reply = Answer::json(200, wire::store(&store, &said).to_string());
     let reply = reply.headers(cookie.map(|cookie| ("set-cookie", cookie)));
-    Ok(finished_behind(port, caller, &owner, &store.id, coming, reply))
+    Ok(finished_behind(port, caller, &owner, coming, reply))
 }
 
 /// Lists the caller's stores.
@@ -171,7 +169,10 @@ pub async fn delete<P: Port>(
 ) -> Result<Answer<P>, Refusal> {
     let owner = owner_of_it(caller, head, id)?;
     match ask(port, &owner, &Command::Delete { id: id.to_owned() }).await? {
-        Reply::Done => Ok(Answer::json(200, wire::deleted(id, "vector_store").to_string())),
+        Reply::Done => Ok(Answer::json(
+            200,
+            wire::deleted(id, "vector_store").to_string(),
+        )),
         other => Err(unexpected(other)),
     }
 }

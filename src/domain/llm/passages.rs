@@ -87,10 +87,13 @@ impl Passages {
                 .map(String::as_str)
                 .filter(|part| !part.is_empty())
                 .collect();
-            let about = json!({"passage": number, "file": source.filename, "place": place.join(", ")});
+            let about =
+                json!({"passage": number, "file": source.filename, "place": place.join(", ")});
             // The mark is made of the passages under a key; should one of them contain it after all, it does not there.
             let text = source.text.replace(mark.as_str(), "");
-            block.push_str(&format!("\n{mark} {about}\n{text}\n{mark} end of passage {number}"));
+            block.push_str(&format!(
+                "\n{mark} {about}\n{text}\n{mark} end of passage {number}"
+            ));
         }
         block
     }
@@ -201,9 +204,14 @@ mod tests {
         let two = passages(&["a", "b"]);
         let cited = |text: &str| -> Vec<(usize, String)> {
             let cited = two.cited(text).into_iter();
-            cited.map(|(at, source)| (at, source.text.clone())).collect()
+            cited
+                .map(|(at, source)| (at, source.text.clone()))
+                .collect()
         };
-        assert_eq!(cited("Ä [1] and [2, 1]."), [(4, "a".into()), (15, "b".into()), (15, "a".into())]);
+        assert_eq!(
+            cited("Ä [1] and [2, 1]."),
+            [(4, "a".into()), (15, "b".into()), (15, "a".into())]
+        );
         assert_eq!(cited("[[2]] [3] [0] [x] [1"), [(3, "b".into())]);
         assert_eq!(cited(""), []);
     }

@@ -106,7 +106,9 @@ fn read(given: &Value, depth: usize, seen: &mut usize) -> Result<Filter, Refusal
     };
     let key = fields.get("key").and_then(Value::as_str);
     let key = key.ok_or_else(|| missing("filters.key"))?;
-    let value = fields.get("value").ok_or_else(|| missing("filters.value"))?;
+    let value = fields
+        .get("value")
+        .ok_or_else(|| missing("filters.value"))?;
     let fine = match (test, value) {
         (Test::Among(_), Value::Array(values)) => values.iter().all(is_plain),
         (Test::Among(_), _) => false,

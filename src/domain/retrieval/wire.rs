@@ -146,7 +146,10 @@ pub fn said(
     given: &Map<String, Value>,
     mut before: Map<String, Value>,
 ) -> Result<Map<String, Value>, Refusal> {
-    for (name, most) in [("name", MAX_NAME_CHARS), ("description", MAX_DESCRIPTION_CHARS)] {
+    for (name, most) in [
+        ("name", MAX_NAME_CHARS),
+        ("description", MAX_DESCRIPTION_CHARS),
+    ] {
         match given.get(name) {
             None => {}
             Some(Value::Null) => drop(before.shift_remove(name)),
@@ -178,12 +181,15 @@ pub fn expires_after(given: Option<&Value>) -> Result<Option<Option<Millis>>, Re
         Some(fields) => fields,
     };
     if fields.get("anchor").and_then(Value::as_str) != Some("last_active_at") {
-        return Err(invalid("expires_after.anchor", "must be \"last_active_at\""));
+        return Err(invalid(
+            "expires_after.anchor",
+            "must be \"last_active_at\"",
+        ));
     }
     let days = fields.get("days").and_then(Value::as_u64);
     let days = days.filter(|days| (1..=365).contains(days));
-    let days = days
-        .ok_or_else(|| invalid("expires_after.days", "must be a whole number from 1 to 365"))?;
+    let days =
+        days.ok_or_else(|| invalid("expires_after.days", "must be a whole number from 1 to 365"))?;
     Ok(Some(Some(Millis::from_secs(days.saturating_mul(DAY)))))
 }
 
@@ -203,9 +209,13 @@ pub fn chunking(given: Option<&Value>) -> Result<Chunking, Refusal> {
     }
     let number = |name: &str| {
         let of = fields.get("static").and_then(|of| of.get(name));
-        of.and_then(Value::as_u64).and_then(|n| u32::try_from(n).ok())
+        of.and_then(Value::as_u64)
+            .and_then(|n| u32::try_from(n).ok())
     };
-    let (most, overlap) = (number("max_chunk_size_tokens"), number("chunk_overlap_tokens"));
+    let (most, overlap) = (
+        number("max_chunk_size_tokens"),
+        number("chunk_overlap_tokens"),
+    );
     let chunking = most.zip(overlap).and_then(|(m, o)| Chunking::of(m, o));
     chunking.ok_or_else(|| {
         let rule = "must have max_chunk_size_tokens from 100 to 4096, and chunk_overlap_tokens of at most half of it";
@@ -281,8 +291,12 @@ pub fn ranking(given: Option<&Value>) -> Result<(bool, f64), Refusal> {
         None | Some(Value::Null) => Some(0.0),
         Some(given) => given.as_f64().filter(|least| (0.0..=1.0).contains(least)),
     };
-    let threshold = threshold
-        .ok_or_else(|| invalid("ranking_options.score_threshold", "must be a number from 0 to 1"))?;
+    let threshold = threshold.ok_or_else(|| {
+        invalid(
+            "ranking_options.score_threshold",
+            "must be a number from 0 to 1",
+        )
+    })?;
     Ok((rerank, threshold))
 }
 
@@ -314,7 +328,10 @@ mod tests {
         let first = said(given.as_object().unwrap(), Map::new()).unwrap();
         let later = json!({"name": null, "description": "Wet"});
         let later = said(later.as_object().unwrap(), first).unwrap();
-        assert_eq!(json!(later), json!({"metadata": {"a": "b"}, "description": "Wet"}));
+        assert_eq!(
+            json!(later),
+            json!({"metadata": {"a": "b"}, "description": "Wet"})
+        );
         for bad in [
             json!({"name": 1}),
             json!({"name": "x".repeat(257)}),
@@ -331,10 +348,16 @@ mod tests {
         let week = json!({"anchor": "last_active_at", "days": 7});
         let millis = Millis::from_secs(7 * 86_400);
         assert_eq!(expires_after(Some(&week)), Ok(Some(Some(millis))));
-        for bad in [json!({"days": 1}), json!({"anchor": "last_active_at", "days": 0})] {
+        for bad in [
+            json!({"days": 1}),
+            json!({"anchor": "last_active_at", "days": 0}),
+        ] {
             assert!(expires_after(Some(&bad)).is_err(), "{bad}");
         }
-        assert_eq!(chunking(Some(&json!({"type": "auto"}))), Ok(Chunking::DEFAULT));
+        assert_eq!(
+            chunking(Some(&json!({"type": "auto"}))),
+            Ok(Chunking::DEFAULT)
+        );
         let size = |most: u32, overlap: u32| {
             let size = json!({"max_chunk_size_tokens": most, "chunk_overlap_tokens": overlap});
             chunking(Some(&json!({"type": "static", "static": size})))
@@ -348,14 +371,23 @@ mod tests {
         }
         assert_eq!(questions(Some(&json!(" hi "))), Ok(vec!["hi".into()]));
         assert_eq!(questions(Some(&json!(["a", "b"]))).unwrap().len(), 2);
-        for bad in [json!(null), json!(""), json!([]), json!([1]), json!(vec!["a"; 9])] {
+        for bad in [
+            json!(null),
+            json!(""),
+            json!([]),
+            json!([1]),
+            json!(vec!["a"; 9]),
+        ] {
             assert!(questions(Some(&bad)).is_err(), "{bad}");
         }
         let none = json!({"ranker": "none", "score_threshold": 0.5});
         assert_eq!(ranking(Some(&none)), Ok((false, 0.5)));
         assert!(ranking(Some(&json!({"score_threshold": 2}))).is_err());
         assert!(ranking(Some(&json!({"ranker": "best"}))).is_err());
-        assert_eq!((most(None, 10), most(Some(&json!(50)), 10)), (Ok(10), Ok(50)));
+        assert_eq!(
+            (most(None, 10), most(Some(&json!(50)), 10)),
+            (Ok(10), Ok(50))
+        );
         assert!(most(Some(&json!(51)), 10).is_err() && most(Some(&json!(0)), 10).is_err());
     }
 

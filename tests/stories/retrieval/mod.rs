@@ -52,7 +52,9 @@ impl Somebody {
 
     fn keeps(&mut self, received: &Received) {
         for (name, value) in &received.headers {
-            if *name == "set-cookie" && value.starts_with("gatehouse") || value.starts_with("__Host") {
+            if *name == "set-cookie" && value.starts_with("gatehouse")
+                || value.starts_with("__Host")
+            {
                 self.cookie = value.split(';').next().map(str::to_owned);
             }
         }
@@ -126,7 +128,9 @@ impl Somebody {
     /// The documents in which a question is answered, best first.
     fn finds(&mut self, port: &FakePort, store: &str, question: &str) -> Vec<String> {
         let found = self.searches(port, store, json!({"query": question}));
-        let ids = found.iter().map(|hit| hit["file_id"].as_str().unwrap().to_owned());
+        let ids = found
+            .iter()
+            .map(|hit| hit["file_id"].as_str().unwrap().to_owned());
         ids.collect()
     }
 }
@@ -154,10 +158,19 @@ fn stored(port: &FakePort) -> Vec<(String, Vec<u8>)> {
     let mut all: Vec<(String, Vec<u8>)> = Vec::new();
     for class in [Class::Memory, Class::Shared, Class::Stores] {
         for (object, rows) in port.many_rows(class) {
-            all.extend(rows.into_iter().map(|(key, row)| (format!("{object} {key}"), row)));
+            all.extend(
+                rows.into_iter()
+                    .map(|(key, row)| (format!("{object} {key}"), row)),
+            );
         }
     }
-    for class in [Class::Owner, Class::Ledger, Class::Directory, Class::Limiter, Class::AuditLog] {
+    for class in [
+        Class::Owner,
+        Class::Ledger,
+        Class::Directory,
+        Class::Limiter,
+        Class::AuditLog,
+    ] {
         for (object, rows) in port.rows(class) {
             let rows = rows.into_iter();
             all.extend(rows.map(|(key, row)| (format!("{object} {key}"), row.into_bytes())));
@@ -166,7 +179,11 @@ fn stored(port: &FakePort) -> Vec<(String, Vec<u8>)> {
     let blobs = port.blobs.borrow();
     all.extend(blobs.iter().map(|(key, blob)| (key.clone(), blob.clone())));
     let cache = port.cache.borrow();
-    all.extend(cache.iter().map(|(key, (entry, _))| (key.clone(), entry.clone())));
+    all.extend(
+        cache
+            .iter()
+            .map(|(key, (entry, _))| (key.clone(), entry.clone())),
+    );
     all
 }
 
@@ -183,6 +200,7 @@ const fn secs(seconds: u64) -> Millis {
 }
 
 fn says(value: &[u8], word: &str) -> bool {
-    value.windows(word.len()).any(|part| part == word.as_bytes())
+    value
+        .windows(word.len())
+        .any(|part| part == word.as_bytes())
 }
-

@@ -213,7 +213,10 @@ mod tests {
         let digest = |n: u32| (u64::from(n) * 7919).to_be_bytes();
         for passage in 0..300_u32 {
             let terms = (0..50).map(|n| (digest(passage % 7 * 50 + n), n % 3 + 1));
-            builder.passage(terms.chain([(digest(1_000_000), 1), (digest(1_000_000), 2)]), 200);
+            builder.passage(
+                terms.chain([(digest(1_000_000), 1), (digest(1_000_000), 2)]),
+                200,
+            );
         }
         assert_eq!(builder.length(), 60_000);
         let blocks = builder.blocks();
@@ -230,7 +233,9 @@ mod tests {
             }
         }
         assert_eq!(seen, 300 * 51);
-        let everywhere = blocks.iter().find_map(|(_, bytes)| find(bytes, digest(1_000_000)));
+        let everywhere = blocks
+            .iter()
+            .find_map(|(_, bytes)| find(bytes, digest(1_000_000)));
         let everywhere: Vec<Posting> = everywhere.unwrap().collect();
         assert_eq!(everywhere.len(), 300);
         assert!(everywhere.iter().all(|posting| posting.count == 3));
@@ -244,7 +249,13 @@ mod tests {
         builder.passage([([1; 8], 200)], 5);
         let blocks = builder.blocks();
         // A change here makes every stored index unreadable.
-        let expected = [&[1; 8][..], &[4, 1, 0xc8, 1, 5], &[2; 8], &[4, 0, 1, 0xac, 2]].concat();
+        let expected = [
+            &[1; 8][..],
+            &[4, 1, 0xc8, 1, 5],
+            &[2; 8],
+            &[4, 0, 1, 0xac, 2],
+        ]
+        .concat();
         assert_eq!(blocks, [([1; 8], expected.clone())]);
         for cut in 0..expected.len() {
             for (_, postings) in Entries(&expected[..cut]) {

@@ -55,6 +55,8 @@ impl RowMachine for Stores {
             });
         }
         let mut open = Open::new(rows, now)?;
+        // The alarm is spent, so that it is set again even if it is for the same time.
+        open.before.alarm = None;
         open.expire()?;
         open.tidy()?;
         open.close()
@@ -562,9 +564,8 @@ impl<'r, R: Rows> Open<'r, R> {
     fn spoil(&mut self, numbers: &[u64]) -> Result<Reply, RowsFault> {
         for mut store in self.stores()? {
             let files = self.all::<File>(&rows::files(&store.id))?.into_iter();
-            let spoilt = files.filter(|file| {
-                file.status == Status::Completed && numbers.contains(&file.number)
-            });
+            let spoilt = files
+                .filter(|file| file.status == Status::Completed && numbers.contains(&file.number));
             let mut any = false;
             for file in spoilt {
                 let failure = Failure {
@@ -677,13 +678,7 @@ impl<'r, R: Rows> Open<'r, R> {
 
     // === passages ===
 
-    fn content(
-        &self,
-        store: &str,
-        file: &str,
-        from: u32,
-        limit: u32,
-    ) -> Result<Reply, RowsFault> {
+    fn content(&self, store: &str, file: &str, from: u32, limit: u32) -> Result<Reply, RowsFault> {
         if self.find(store)?.is_none() {
             return Ok(Reply::NotFound);
         }
@@ -692,7 +687,9 @@ impl<'r, R: Rows> Open<'r, R> {
         };
         let mut hits = Vec::new();
         if file.status == Status::Completed {
-            let behind = from.checked_sub(1).map(|last| rows::passage(file.number, last));
+            let behind = from
+                .checked_sub(1)
+                .map(|last| rows::passage(file.number, last));
             let found = self.rows.scan(Scan {
                 prefix: &rows::passages(file.number),
                 after: behind.as_deref(),
@@ -726,7 +723,14 @@ impl<'r, R: Rows> Open<'r, R> {
             return Ok(Reply::NotFound);
         };
         let segments = self.segments(id)?;
-        let hits = search(self.rows, &store, &segments, questions, only, limit as usize)?;
+        let hits = search(
+            self.rows,
+            &store,
+            &segments,
+            questions,
+            only,
+            limit as usize,
+        )?;
         let mut files: Vec<File> = Vec::new();
         for hit in &hits {
             if files.iter().any(|file| file.number == hit.number) {
@@ -865,7 +869,8 @@ impl<'r, R: Rows> Open<'r, R> {
 
     fn all<T: serde::de::DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, RowsFault> {
         let rows = self.scan(prefix)?.into_iter();
-        rows.map(|(key, value)| rows::parsed(&key, &value)).collect()
+        rows.map(|(key, value)| rows::parsed(&key, &value))
+            .collect()
     }
 
     fn scan(&self, prefix: &str) -> Result<Vec<crate::base::rows::Row>, RowsFault> {
@@ -929,4 +934,4 @@ fn unreadable(key: &str) -> RowsFault {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

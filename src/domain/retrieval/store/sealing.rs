@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! keyring's seal key ─▶ owner's key ─▶ message key of each text
-//!                                   └▶ key of the terms
+//!                                   ├▶ key of the terms
+//!                                   └▶ key of the embeddings, which the object is given with each question
 //! ```
 //! Each text is bound to its place, so that a row that is moved elsewhere does not open. A term is kept as a digest under
 //! a key of its own: whoever reads the rows cannot look for a word, and with the owner's key all of it is gone.
@@ -52,7 +53,15 @@ impl Place<'_> {
                 ("passage", number.as_str(), place.as_str())
             }
         };
-        let said = ["gatehouse/stores", VERSION, self.tenant, self.owner, what, one, two];
+        let said = [
+            "gatehouse/stores",
+            VERSION,
+            self.tenant,
+            self.owner,
+            what,
+            one,
+            two,
+        ];
         serde_json::json!(said).to_string().into_bytes()
     }
 }
@@ -80,11 +89,47 @@ pub fn term_key(owner: &Bytes32) -> Secret<Bytes32> {
     Secret::new(derive_key(owner, "gatehouse/stores/terms/1"))
 }
 
+/// The key that an owner's embeddings are sealed with.
+#[must_use]
+pub fn vector_key(owner: &Bytes32) -> Secret<Bytes32> {
+    Secret::new(derive_key(owner, "gatehouse/stores/vectors/1"))
+}
+
+/// Where embeddings lie: the number of their file and the place of the first. Whose they are is in the key.
+fn vector_context(number: u64, place: u32) -> Vec<u8> {
+    format!("gatehouse/stores/vectors {VERSION} {number} {place}").into_bytes()
+}
+
+/// Seals embeddings.
+#[must_use]
+pub fn seal_vectors(
+    key: &Secret<Bytes32>,
+    (number, place): (u64, u32),
+    salt: &[u8; SALT_BYTES],
+    plain: &[u8],
+) -> Vec<u8> {
+    MessageKey::new(key.reveal(), &vector_context(number, place), salt).seal(plain)
+}
+
+/// Opens embeddings.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_vectors(
+    key: &Secret<Bytes32>,
+    (number, place): (u64, u32),
+    sealed: &[u8],
+) -> Result<Vec<u8>, Fault> {
+    open_message(key.reveal(), &vector_context(number, place), sealed)
+}
+
 /// What a term is kept as.
 #[must_use]
 pub fn hidden(key: &Secret<Bytes32>, term: &str) -> Digest {
     let mac = hmac_sha256(key.reveal(), term.as_bytes());
-    mac.first_chunk::<DIGEST_BYTES>().copied().unwrap_or_default()
+    mac.first_chunk::<DIGEST_BYTES>()
+        .copied()
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -127,9 +172,12 @@ mod tests {
     fn the_sealed_form_and_the_hidden_terms_are_pinned() {
         // A change here makes every stored passage unreadable, or unfindable.
         let sealed = seal(&[1; 32], &PLACE, &[3; 24], "Hi");
-        assert_eq!(sealed, "");
+        assert_eq!(
+            sealed,
+            "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDaF7nAdsAv3s76WWIyrIArIZuRSXnbUw2t6sx2DX3gstd13TSM78eX5KOE4Nwkyb_dns"
+        );
         let key = term_key(&[1; 32]);
-        assert_eq!(hex(&hidden(&key, "cloud")), "");
+        assert_eq!(hex(&hidden(&key, "cloud")), "026affdc0f121233");
         assert_ne!(hidden(&key, "cloud"), hidden(&key, "clouds"));
         assert_ne!(hidden(&key, "cloud"), hidden(&term_key(&[2; 32]), "cloud"));
     }

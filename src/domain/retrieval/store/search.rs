@@ -150,7 +150,12 @@ fn best(mut all: Vec<Ranked>, limit: usize) -> Vec<Ranked> {
 fn fused(rankings: &[Vec<Ranked>], limit: usize) -> Vec<Ranked> {
     let places: Vec<Vec<(usize, u32)>> = rankings
         .iter()
-        .map(|ranking| ranking.iter().map(|(at, passage, _)| (*at, *passage)).collect())
+        .map(|ranking| {
+            ranking
+                .iter()
+                .map(|(at, passage, _)| (*at, *passage))
+                .collect()
+        })
         .collect();
     let rankings: Vec<Ranking<'_, (usize, u32)>> = places
         .iter()

@@ -22,7 +22,9 @@ pub fn plan(segments: &[(u64, Segment)]) -> Option<Vec<u64>> {
     }
     let class = |segment: &Segment| segment.live().max(1).ilog2() / 2;
     (0..=u32::BITS / 2).find_map(|size| {
-        let same = segments.iter().filter(|(_, segment)| class(segment) == size);
+        let same = segments
+            .iter()
+            .filter(|(_, segment)| class(segment) == size);
         let mut sum: u32 = 0;
         let fitting = same.take_while(|(_, segment)| {
             sum = sum.saturating_add(segment.live());

@@ -260,7 +260,8 @@ fn annotate(item: &mut Value, found: &Passages) {
         });
         let cited: Vec<Value> = cited.collect();
         if let Some(Value::Array(annotations)) = part.get_mut("annotations") {
-            annotations.retain(|one| one.get("type").and_then(Value::as_str) != Some("file_citation"));
+            annotations
+                .retain(|one| one.get("type").and_then(Value::as_str) != Some("file_citation"));
             annotations.extend(cited);
         }
     }
