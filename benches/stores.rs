@@ -119,6 +119,7 @@ fn run(passages: usize) {
             at: 0,
             passages: texts.iter().map(|text| text.text.clone()).collect(),
             blocks: blocks.collect(),
+            vectors: Vec::new(),
             limits: LIMITS,
         };
         object.ask(put);
@@ -126,6 +127,7 @@ fn run(passages: usize) {
             number,
             length,
             bytes: 0,
+            model: None,
             failure: None,
         });
         building += start.elapsed().as_secs_f64();
@@ -158,6 +160,7 @@ fn run(passages: usize) {
                 let command = Command::Search {
                     store: "vs_1".into(),
                     questions: vec![question.clone()],
+                    near: None,
                     only: None,
                     limit: 50,
                 };
