@@ -5,6 +5,7 @@ mod harm;
 mod keys;
 mod operators;
 mod parts;
+mod retention;
 pub mod scanned;
 mod scanner;
 mod sealing;

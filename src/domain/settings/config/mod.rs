@@ -33,7 +33,7 @@ pub use principals::{
     Abuse, AccountTier, Admin, Audit, DEFAULT_TENANT, Keyring, Proof, Session, Tenant,
 };
 pub use provider::{Provider, ProviderKind};
-pub use stores::{Cache, Documents, Memory, Streams, Trim};
+pub use stores::{Cache, Documents, Memory, RetentionClass, Streams, Trim};
 pub use target::{Capability, Target, Tier};
 
 use fault::Faults;
@@ -170,7 +170,7 @@ impl Config {
         self.access.check(&mut faults);
         self.cache.check(&mut faults);
         self.streams.check(&mut faults);
-        self.documents.check(&mut faults);
+        self.documents.check(&self.tiers, &mut faults);
         self.memory.check(&mut faults);
         principals::check_tenants(&self.tenants, &mut faults);
         self.session.check(&mut faults);
