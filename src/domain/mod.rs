@@ -11,11 +11,12 @@
 //! 7. `cache`: canonical request → cache key; what may be kept, and the stored format.
 //! 8. `documents`: manifests, ownership, quotas, multipart, content types, ranges.
 //! 9. `memory`: conversations, exactly limited, sealed, trimmed by whole turns.
-//! 10. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
-//! 11. `keyring`: key versions, their rotation, and what they wrap.
-//! 12. `admin`: the operators' API as one table.
-//! 13. `page`: safe HTML for the few pages that the Worker makes itself.
-//! 14. `telemetry`: the log line and trace context.
+//! 10. `retrieval`: documents → text → passages → terms and vectors; search, fusion and reranking.
+//! 11. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
+//! 12. `keyring`: key versions, their rotation, and what they wrap.
+//! 13. `admin`: the operators' API as one table.
+//! 14. `page`: safe HTML for the few pages that the Worker makes itself.
+//! 15. `telemetry`: the log line and trace context.
 
 pub mod admin;
 pub mod answer;
@@ -28,6 +29,7 @@ pub mod limits;
 pub mod llm;
 pub mod memory;
 pub mod page;
+pub mod retrieval;
 pub mod route;
 pub mod settings;
 pub mod telemetry;

@@ -9,6 +9,7 @@ mod grammar;
 mod audit_tree;
 mod floors;
 mod names;
+mod retrieval;
 mod scanned;
 mod signature;
 mod translation;

@@ -54,16 +54,19 @@ fn cuts_between(previous: char, next: char, count: usize) -> bool {
 /// characters. An estimate for display and for `usage`; no tokeniser is run. Zero for the empty text only.
 #[must_use]
 pub fn count_tokens_estimate(text: &str) -> u64 {
-    // In twelfths of a token: a byte is 12 ÷ 4 = 3, a CJK character 12 ÷ 1.5 = 8.
-    let twelfths = text.chars().fold(0_u64, |sum, c| {
-        let width = if is_cjk(c) {
-            8
-        } else {
-            u64::try_from(c.len_utf8()).unwrap_or(4).saturating_mul(3)
-        };
-        sum.saturating_add(width)
-    });
-    twelfths.div_ceil(12)
+    let twelfths = text.chars().map(token_twelfths);
+    twelfths.fold(0, u64::saturating_add).div_ceil(12)
+}
+
+/// What a character counts in [`count_tokens_estimate`], in twelfths of a token: a byte is 12 ÷ 4 = 3, a CJK character
+/// 12 ÷ 1.5 = 8.
+#[must_use]
+pub fn token_twelfths(c: char) -> u64 {
+    if is_cjk(c) {
+        8
+    } else {
+        u64::try_from(c.len_utf8()).unwrap_or(4).saturating_mul(3)
+    }
 }
 
 #[cfg(test)]

@@ -10,30 +10,16 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::tokens::{Kind, Term, capped, terms};
+use super::bm25;
+use super::tokens::{Kind, Term, capped, counted, terms};
 
 /// The format of [`Index::to_json`]. Counts up with every change of it, or of how text becomes terms.
 pub const VERSION: u32 = 1;
 
 /// How often a word in the heading counts, against 1 in the text.
-const HEADING_WEIGHT: u32 = 3;
+pub const HEADING_WEIGHT: u32 = 3;
 /// How often a word in the page's title counts.
 const PAGE_WEIGHT: u32 = 2;
-
-/// How soon a repeated word stops adding (`k1`, the usual value).
-const SATURATION: f64 = 1.2;
-/// How far long passages are held back, from 0 to 1 (`b`, the usual value).
-const LENGTH_PENALTY: f64 = 0.75;
-
-/// A passage shorter than this share of the average is no further preferred: often it is a heading and a cell of a table.
-const SHORT: f64 = 0.5;
-
-/// What a single CJK character weighs in a question, against 1 for a word or a pair that the site has.
-const SINGLE_WEIGHT: f64 = 0.25;
-/// What a CJK pair weighs that the site does not have: most such pairs are the seam between two words.
-const UNKNOWN_PAIR_WEIGHT: f64 = 0.3;
-/// What a word weighs that the site does not have: a visitor often has another word for what the site says.
-const UNKNOWN_WORD_WEIGHT: f64 = 0.5;
 
 /// A section of a page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +151,7 @@ impl Index {
             let (counts, length) = weighted_counts(passage);
             lengths.push(length);
             for (term, count) in counts {
-                by_term.entry(term).or_default().push((number, count));
+                by_term.entry(term.text).or_default().push((number, count));
             }
         }
         let mut stored = Stored {
@@ -272,13 +258,8 @@ impl Index {
         let only_singles = distinct.iter().all(|term| term.kind == Kind::Single);
         let wanted = distinct.into_iter().map(|Term { text: term, kind }| {
             let entry = self.find(&term);
-            let share = match (kind, entry) {
-                (Kind::Single, _) => SINGLE_WEIGHT,
-                (Kind::Pair, None) => UNKNOWN_PAIR_WEIGHT,
-                (Kind::Word, None) => UNKNOWN_WORD_WEIGHT,
-                (Kind::Pair | Kind::Word, Some(_)) => 1.0,
-            };
-            let weight = share * self.rarity(entry);
+            let with = entry.map_or(0, |entry| entry.postings.len() / 2);
+            let weight = bm25::weight(kind, with as u64, self.stored.passages.len() as u64);
             // Two words often share a character and nothing else: it ranks, but it is no part of the question.
             let asked = if kind == Kind::Single && !only_singles {
                 0.0
@@ -333,19 +314,9 @@ impl Index {
         })
     }
 
-    /// The inverse document frequency, in the form that is never negative.
-    fn rarity(&self, entry: Option<&Entry>) -> f64 {
-        let with = entry.map_or(0, |entry| entry.postings.len() / 2) as f64;
-        let all = self.stored.passages.len() as f64;
-        (1.0 + (all - with + 0.5) / (with + 0.5)).ln()
-    }
-
     fn saturated(&self, number: usize, count: u32) -> f64 {
         let length = self.stored.lengths.get(number).copied().unwrap_or_default();
-        let relative = (f64::from(length) / self.average_length).max(SHORT);
-        let held_back = SATURATION * (1.0 - LENGTH_PENALTY + LENGTH_PENALTY * relative);
-        let count = f64::from(count);
-        count * (SATURATION + 1.0) / (count + held_back)
+        bm25::saturated(count, length, self.average_length)
     }
 }
 
@@ -365,24 +336,13 @@ impl Wanted<'_> {
     }
 }
 
-/// The weighted count of each term, and the length: that of words and pairs, since single characters repeat the pairs.
-fn weighted_counts(passage: &Passage) -> (BTreeMap<String, u32>, u32) {
-    let mut counts = BTreeMap::new();
-    let mut length: u32 = 0;
-    for (text, weight) in [
+/// The weighted count of each term, and the length.
+fn weighted_counts(passage: &Passage) -> (BTreeMap<Term, u32>, u32) {
+    counted(&[
         (&passage.text, 1),
         (&passage.heading, HEADING_WEIGHT),
         (&passage.page, PAGE_WEIGHT),
-    ] {
-        for Term { text, kind } in terms(text) {
-            let count: &mut u32 = counts.entry(text).or_default();
-            *count = count.saturating_add(weight);
-            if kind != Kind::Single {
-                length = length.saturating_add(weight);
-            }
-        }
-    }
-    (counts, length)
+    ])
 }
 
 /// Checks the lists against each other and finds where each term stands.

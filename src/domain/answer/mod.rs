@@ -1,14 +1,16 @@
 //! The built-in answerer: it finds passages of the site's own pages and quotes them. It is no language model.
 //!
-//! The order of reading: [`tokens`] makes terms of text, [`index`] ranks passages by them, [`sentences`] cuts a passage
-//! where a quote may begin and end, [`respond`] puts the answer together, [`markdown`] keeps quoted text from being
-//! markup, and [`chunks`] cuts the answer for a stream.
+//! The order of reading: [`tokens`] makes terms of text, [`bm25`] weighs them, [`index`] ranks passages by them,
+//! [`sentences`] cuts a passage where a quote may begin and end, [`respond`] puts the answer together, [`markdown`] keeps
+//! quoted text from being markup, and [`chunks`] cuts the answer for a stream. Search in documents (`retrieval`) uses the
+//! first two, [`sentences`] and the count of tokens.
 
+pub mod bm25;
 pub mod chunks;
 pub mod index;
 mod markdown;
 pub mod respond;
-mod sentences;
+pub mod sentences;
 pub mod tokens;
 
 pub use chunks::{count_tokens_estimate, split_for_stream};

@@ -13,7 +13,8 @@ const LONGEST_CHARS: usize = 360;
 const ABBREVIATIONS: &[&str] = &["e.g.", "i.e.", "cf.", "vs.", "approx.", "Dr.", "Mr.", "Ms."];
 
 /// The byte ranges of the sentences of `text`, in order, without the white space around them.
-pub(super) fn sentences(text: &str) -> Vec<Range<usize>> {
+#[must_use]
+pub fn sentences(text: &str) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut start = 0;
     let mut chars_since_start: usize = 0;

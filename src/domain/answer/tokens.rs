@@ -6,6 +6,8 @@
 //!   character by itself is one of less weight.
 //! * Words that every page has (`the`, `的`) are left out.
 
+use std::collections::BTreeMap;
+
 /// The longest part of a question that is read, in bytes. A longer question is cut, at a character.
 pub const QUESTION_CAP_BYTES: usize = 4 * 1024;
 
@@ -53,6 +55,24 @@ pub fn terms(text: &str) -> Vec<Term> {
     }
     end_run(&mut found, run_class, &run);
     found
+}
+
+/// The terms of several texts, each text with what a term in it counts, and their length: the sum of what words and pairs
+/// count. Single characters repeat the pairs and make nothing longer.
+#[must_use]
+pub fn counted(parts: &[(&str, u32)]) -> (BTreeMap<Term, u32>, u32) {
+    let mut counts = BTreeMap::new();
+    let mut length: u32 = 0;
+    for (text, weight) in parts {
+        for term in terms(text) {
+            if term.kind != Kind::Single {
+                length = length.saturating_add(*weight);
+            }
+            let count: &mut u32 = counts.entry(term).or_default();
+            *count = count.saturating_add(*weight);
+        }
+    }
+    (counts, length)
 }
 
 /// The first [`QUESTION_CAP_BYTES`] of `text`.
