@@ -280,6 +280,13 @@ pub trait Port: Clone + 'static {
     /// Removes blobs; one that does not exist is no error.
     async fn blob_delete(&self, keys: &[String]) -> Result<(), PortFault>;
 
+    /// Keys of blobs that begin so, in order, behind `after`: at most 1,000, and whether there are more.
+    async fn blob_list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<String>, bool), PortFault>;
+
     /// A body made of pieces of blobs, in order, fetched as the client reads. A sealed piece is given on chunk by chunk,
     /// each only once it has opened; what is missing or changed later cuts the body short.
     async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Blobs<Self::Stream>, PortFault>;

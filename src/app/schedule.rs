@@ -19,6 +19,11 @@ pub async fn run<P: Port>(port: &P) -> Vec<String> {
         Ok(swept) => faults.extend(swept.faults),
         Err(fault) => faults.push(fault.0),
     }
+    match documents::orphans::sweep(port).await {
+        Ok(0) => {}
+        Ok(removed) => faults.push(format!("{removed} blobs that no row knew were removed")),
+        Err(fault) => faults.push(fault.0),
+    }
     if port.settings().master.is_none() || !is_used(port).await {
         return faults;
     }

@@ -102,6 +102,8 @@ extern "C" {
     ) -> Promise;
     #[wasm_bindgen(js_name = getBlob)]
     pub fn get_blob(bucket: &JsValue, key: &str) -> Promise;
+    #[wasm_bindgen(js_name = listBlobs)]
+    pub fn list_blobs(bucket: &JsValue, prefix: &str, after: Option<&str>) -> Promise;
     #[wasm_bindgen(js_name = streamBlobs)]
     pub fn stream_blobs(bucket: &JsValue, parts: &Array) -> Promise;
     #[wasm_bindgen(js_name = openBlob)]

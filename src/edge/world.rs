@@ -277,6 +277,21 @@ impl Port for World {
         Ok(())
     }
 
+    async fn blob_list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<String>, bool), PortFault> {
+        let prefix = self.stored_name(prefix);
+        let after = after.map(|after| self.stored_name(after));
+        let list = glue::list_blobs(&self.bucket(), &prefix, after.as_deref());
+        let list = Array::from(&JsFuture::from(list).await.map_err(js_fault)?);
+        let own = self.stored_name("");
+        let names = list.iter().skip(1).filter_map(|key| key.as_string());
+        let names = names.filter_map(|key| key.strip_prefix(&own).map(str::to_owned));
+        Ok((names.collect(), list.get(0).is_truthy()))
+    }
+
     async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Blobs<JsValue>, PortFault> {
         let list: Array = parts.iter().map(|part| self.piece(part)).collect();
         blobs(glue::stream_blobs(&self.bucket(), &list)).await

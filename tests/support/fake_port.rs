@@ -55,6 +55,7 @@ pub enum Op {
     BlobPut,
     BlobGet,
     BlobDelete,
+    BlobList,
     BlobStream,
     Sign,
     Verify,
@@ -687,6 +688,26 @@ impl Port for FakePort {
         let keys: Vec<String> = keys.iter().map(|key| self.stored_name(key)).collect();
         let act = || self.blobs.borrow_mut().retain(|key, _| !keys.contains(key));
         self.call(Op::BlobDelete, act).await
+    }
+
+    async fn blob_list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<String>, bool), PortFault> {
+        let own = self.stored_name("");
+        let act = || {
+            let blobs = self.blobs.borrow();
+            let names = blobs.keys().filter_map(|key| key.strip_prefix(&own));
+            let behind = |name: &&str| after.is_none_or(|after| *name > after);
+            let mut names = names
+                .filter(|name| name.starts_with(prefix))
+                .filter(behind)
+                .map(str::to_owned);
+            let page: Vec<String> = names.by_ref().take(1000).collect();
+            (page, names.next().is_some())
+        };
+        self.call(Op::BlobList, act).await
     }
 
     async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Blobs<FakeStream>, PortFault> {

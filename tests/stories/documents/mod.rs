@@ -4,6 +4,7 @@
 mod harm;
 mod keys;
 mod operators;
+mod orphans;
 mod parts;
 mod retention;
 pub mod scanned;
