@@ -5,15 +5,17 @@ use serde_json::Value;
 use super::attempt::bytes_to_tokens;
 use super::body::json_body;
 use super::call::{Call, Wishes};
-use super::gate::{Caller, admit_call, may_call};
+use super::gate::{Admission, Caller, admit_call, may_call};
 use super::kept::Slot;
 use super::memory::facts;
 use super::port::{ByteSource, Port};
 use super::render::{Form, Rendering, new_id, rendered};
 use super::reply::{Outcome, Reply};
 use super::request::Head;
+use super::retrieval::context;
 use super::similar;
 use super::stored::{self, Place};
+use crate::base::digest::{hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::answer::{self, Lang};
 use crate::domain::cache;
@@ -21,6 +23,7 @@ use crate::domain::llm::Protocol;
 use crate::domain::llm::health::local::LocalGate;
 use crate::domain::llm::message::{Answer, Finish, Usage};
 use crate::domain::llm::normal::conversation::Format;
+use crate::domain::llm::passages::Passages;
 use crate::domain::llm::plan::{
     Answerer, Candidate, ChatPlan, Circumstances, find_alias, plan_chat,
 };
@@ -51,9 +54,11 @@ pub async fn chat<P: Port, B: ByteSource>(
     protocol: Protocol,
 ) -> Result<Reply<P>, Refusal> {
     // 1
-    let fields = json_body(port, head, body).await?;
+    let mut fields = json_body(port, head, body).await?;
+    let lookup = context::taken(&mut fields, protocol)?;
     // 2
-    let request = chat_request(fields, protocol)?;
+    let mut request = chat_request(fields, protocol)?;
+    request.lookup = lookup;
     // 3 to 7
     answer_chat(port, caller, head, &request).await
 }
@@ -80,9 +85,49 @@ pub async fn answer_chat<P: Port>(
             &remembering
         }
     };
-    let plan = planned(port, alias, request, head.prefer.as_deref())?;
-    // 4
-    let admission = admit_call(port, caller, Some(&request.alias), LimitClass::Chat).await?;
+    let admit = || admit_call(port, caller, Some(&request.alias), LimitClass::Chat);
+    let places = context::places(port, caller, head, &alias.config, request).await?;
+    if places.is_empty() {
+        let plan = planned(port, alias, request, head.prefer.as_deref())?;
+        // 4
+        let admission = admit().await?;
+        return answered(port, caller, head, alias, request, (plan, admission)).await;
+    }
+    // A search costs more than a look at the plan: the limits come first. What stands in the documents now is part of the
+    // request, so that no answer of the cache says what they said before.
+    let admission = admit().await?;
+    let found = match context::passages(port, &places, request).await {
+        Ok(passages) => {
+            let sources = passages.header();
+            let quoting = request.clone().quoting(Some(passages));
+            let plan = planned(port, alias, &quoting, head.prefer.as_deref());
+            plan.map(|plan| (quoting, plan, sources))
+        }
+        Err(refusal) => Err(refusal),
+    };
+    let (quoting, plan, sources) = match found {
+        Ok(found) => found,
+        Err(refusal) => {
+            return admission
+                .over(port, caller, Err(refusal))
+                .await
+                .map(|(r, _)| r);
+        }
+    };
+    let reply = answered(port, caller, head, alias, &quoting, (plan, admission)).await?;
+    Ok(reply.header("x-gatehouse-sources", sources))
+}
+
+/// Steps 4 to 7 of a request that is whole.
+async fn answered<P: Port>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    alias: &ActiveAlias,
+    request: &ChatRequest,
+    (plan, admission): (ChatPlan<'_>, Admission),
+) -> Result<Reply<P>, Refusal> {
+    let settings = port.settings();
     let wishes = wishes(port, head);
     let place = stored::place(settings, caller, head, plan.alias, request, || {
         wishes.id.clone()
@@ -141,7 +186,11 @@ async fn similar_or_new<P: Port>(
         .filter(|slot| slot.reads())
         .map(Slot::key);
     let question = match &key {
-        Some(_) => similar::question(&call.port, &call.caller, alias, request).await,
+        // A similar question finds other passages.
+        Some(_) if request.passages.is_none() => {
+            similar::question(&call.port, &call.caller, alias, request).await
+        }
+        Some(_) => None,
         None => None,
     };
     let (Some(question), Some(key)) = (question, key) else {
@@ -337,7 +386,7 @@ pub fn call_of<P: Port>(
         slot: None,
         echo: stored::echo_of(&alias.config, request),
         instructed: request.protocol == Protocol::Responses
-            && (alias.config.system.is_some() || request.memories.is_some()),
+            && request.system(alias.config.system.as_deref()).is_some(),
     }
 }
 
@@ -386,10 +435,14 @@ fn slot(
     let stale = alias.last_resort.contains(&LastResort::Stale);
     Slot::new(settings, head, stale, || {
         // What is preferred decides who answers.
-        let named = match &head.prefer {
+        let mut named = match &head.prefer {
             Some(prefer) => format!("{}\n{prefer}", request.alias),
             None => request.alias.clone(),
         };
+        if let Some(passages) = &request.passages {
+            let digest = sha256(passages.block().as_bytes());
+            named = format!("{named}\npassages {}", hex(&digest));
+        }
         cache::key(
             secret,
             cache::chat_endpoint(request.protocol),
@@ -417,7 +470,13 @@ pub async fn builtin<P: Port>(
             .cause(fault.0)
     })?;
     let question = request.question();
-    let found = answer::answer(&index, &question, language_of(&question, chinese));
+    let lang = language_of(&question, chinese);
+    let passages = request.passages.as_ref();
+    let quoted = passages.and_then(|passages| of_documents(passages, &question, lang));
+    let found = match quoted {
+        Some(quoted) => quoted,
+        None => answer::answer(&index, &question, lang),
+    };
     let usage = Usage {
         input: answer::count_tokens_estimate(&question),
         cached: 0,
@@ -453,6 +512,22 @@ pub async fn builtin<P: Port>(
         ..Outcome::default()
     };
     Ok(reply)
+}
+
+/// An answer of what was found in documents, where one of the passages answers.
+fn of_documents(passages: &Passages, question: &str, lang: Lang) -> Option<answer::Answer> {
+    let found = passages.sources.iter().map(|source| {
+        let place = [source.filename.as_str(), &source.heading, &source.anchor];
+        let place: Vec<&str> = place.into_iter().filter(|part| !part.is_empty()).collect();
+        answer::Passage {
+            url: format!("/v1/files/{}/content", source.file),
+            page: place.join(", "),
+            heading: source.heading.clone(),
+            text: source.text.clone(),
+            lang: String::new(),
+        }
+    });
+    answer::answer_of(found.collect(), question, lang)
 }
 
 /// The question's own language; for a question without letters, the caller's.

@@ -31,6 +31,7 @@ use super::objects::ask;
 use super::port::{Blobs, Class, Port, PortFault, call, storage_refusal};
 use super::reply::{Body, Reply};
 use super::request::Head;
+use super::retrieval;
 use crate::base::digest::hex;
 use crate::base::errors::{Code, Refusal};
 use crate::base::headers::API_SECURITY_POLICY;
@@ -196,7 +197,7 @@ async fn send<P: Port>(
 /// | 1 | the request comes from this site | 403 |
 /// | 2 | the owner is due for a visit, should this stop half-way | 503 |
 /// | 3 | the owner's row: from here on the document is gone | 404, 503 |
-/// | 4 | blobs and quota; what fails here is left to the sweep | – |
+/// | 4 | passages, blobs and quota; what fails here is left to the sweep | – |
 ///
 /// # Errors
 /// As the table says.
@@ -520,13 +521,17 @@ async fn register(port: &impl Port, owner: &str, due: Millis) -> Result<(), Port
         .map(drop)
 }
 
-/// Removes what documents leave behind that are gone for their owner: blobs, then quota, then notes of shares, then the
-/// rows themselves. May
-/// be repeated at any point.
+/// Removes what documents leave behind that are gone for their owner: passages in their stores, blobs, then quota, then
+/// notes of shares, then the rows themselves. May be repeated at any point.
 async fn purge(port: &impl Port, owner: &str, purges: &[Purge]) -> Result<(), PortFault> {
     /// R2 deletes at most 1,000 keys at once.
     const KEYS_AT_ONCE: usize = 1_000;
 
+    let whole = purges.iter().filter(|purge| purge.document.is_none());
+    let documents: Vec<String> = whole.map(|purge| purge.id.clone()).collect();
+    if !documents.is_empty() {
+        retrieval::dropped(port, owner, documents).await?;
+    }
     let keys: Vec<String> = purges.iter().flat_map(Purge::keys).collect();
     for keys in keys.chunks(KEYS_AT_ONCE) {
         port.blob_delete(keys).await?;

@@ -10,6 +10,7 @@ use super::memory;
 use super::port::Port;
 use super::reply::Reply;
 use super::request::Head;
+use super::retrieval;
 use super::rules::change;
 use super::stored;
 use crate::base::errors::{Code, Refusal};
@@ -89,6 +90,7 @@ pub async fn export<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<R
         "documents": documents::exported(port, caller).await?,
         "conversations": conversations,
         "memories": memories,
+        "vector_stores": retrieval::exported(port, caller).await?,
         "not_listed": "Stored answers are read by their ids; an erasure deletes them.",
     });
     Ok(Reply::json(200, told.to_string())
@@ -99,7 +101,7 @@ pub async fn export<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<R
         .headers(limits))
 }
 
-/// Erases what is kept of a visitor: documents, conversations, memories, stored answers, personal fields of the audit log, sessions, cookies. What
+/// Erases what is kept of a visitor: documents, vector stores, conversations, memories, stored answers, personal fields of the audit log, sessions, cookies. What
 /// was used stays as numbers under an id that names nobody any more.
 ///
 /// # Errors
@@ -138,18 +140,21 @@ pub async fn erase<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Re
 /// `storage_unavailable`, `audit_unavailable`: it can be repeated.
 pub async fn forget<P: Port>(port: &P, id: &str, event: Event) -> Result<usize, Refusal> {
     let documents = documents::forget(port, id).await?;
+    retrieval::forget(port, id).await?;
     // Answers first: one that is being made is added to its conversation.
     stored::forget(port, id).await?;
     memory::forget(port, id).await?;
     audit::erased(port, id, event).await?;
     // The log may have taken long.
     let late = documents::forget(port, id).await?;
+    retrieval::forget(port, id).await?;
     stored::forget(port, id).await?;
     memory::forget(port, id).await?;
     let until = port.now().plus(VISITOR_TTL);
     change(port, Change::Revoke(id.to_owned(), Some(until)), None, None).await?;
     // Of what was begun in this very moment a document expires, as do an answer and a conversation.
     let last = documents::forget(port, id).await.unwrap_or(0);
+    let _ = retrieval::forget(port, id).await;
     let _ = stored::forget(port, id).await;
     let _ = memory::forget(port, id).await;
     Ok(documents.saturating_add(late).saturating_add(last))

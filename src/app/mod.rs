@@ -27,6 +27,7 @@ pub mod models;
 pub mod objects;
 pub mod operations;
 pub mod outward;
+pub mod owner_key;
 pub mod port;
 pub mod raw;
 pub mod record;
@@ -35,6 +36,7 @@ pub mod render;
 pub mod reply;
 pub mod request;
 pub mod responses;
+pub mod retrieval;
 pub mod rules;
 pub mod schedule;
 #[cfg(feature = "schema")]

@@ -47,6 +47,8 @@ pub enum Class {
     AuditLog,
     /// Where shared documents are noted.
     Shared,
+    /// What one principal's documents are searched by.
+    Stores,
 }
 
 impl Class {
@@ -70,6 +72,7 @@ impl Class {
             | Self::AuditLog => None,
             Self::Shared => Some("pointers"),
             Self::Memory => Some("memory"),
+            Self::Stores => Some("stores"),
         }
     }
 
@@ -79,7 +82,7 @@ impl Class {
         match self {
             Self::Limiter => names::LIMITER,
             Self::Ledger => names::LEDGER,
-            Self::Owner | Self::Shared | Self::Memory => names::OWNER,
+            Self::Owner | Self::Shared | Self::Memory | Self::Stores => names::OWNER,
             Self::Directory => names::DIRECTORY,
             Self::Target => names::TARGET,
             Self::Keyring => names::KEYRING,

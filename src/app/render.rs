@@ -140,16 +140,24 @@ fn streamed(
         writer.event(event, &mut frames);
     }
     let mut out = Vec::with_capacity(answer.text.len().saturating_mul(2));
-    for (number, frame) in frames.into_iter().enumerate() {
+    let mut number: u64 = 0;
+    let mut write = |event: Option<&str>, data: &str| {
         if numbered {
             out.extend_from_slice(format!("id: {number}\n").as_bytes());
         }
+        number = number.saturating_add(1);
+        write_event(&mut out, event, data);
+    };
+    let mut search_told = false;
+    for frame in frames {
+        if !search_told && let Some(echo) = echo.filter(|echo| echo.searched()) {
+            for (name, data) in echo.opening(&frame.data) {
+                search_told = true;
+                write(Some(name), &data);
+            }
+        }
         let echoed = echo.and_then(|echo| echo.event(&frame.data, false));
-        write_event(
-            &mut out,
-            frame.event,
-            echoed.as_deref().unwrap_or(&frame.data),
-        );
+        write(frame.event, echoed.as_deref().unwrap_or(&frame.data));
     }
     out
 }

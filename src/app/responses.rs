@@ -9,6 +9,7 @@ use super::memory::turn::{self, input_items as input_items_of};
 use super::port::{ByteSource, Port};
 use super::reply::Reply;
 use super::request::Head;
+use super::retrieval::context;
 use super::standing;
 use super::stored;
 use crate::base::errors::{Code, Refusal};
@@ -32,6 +33,7 @@ pub async fn create<P: Port, B: ByteSource>(
     body: &mut B,
 ) -> Result<Reply<P>, Refusal> {
     let mut fields = json_body(port, head, body).await?;
+    let lookup = context::taken(&mut fields, Protocol::Responses)?;
     check_background(port, &fields)?;
     check_stores(caller, &mut fields)?;
     let (mut from, mut belongs) = (None, None);
@@ -71,6 +73,7 @@ pub async fn create<P: Port, B: ByteSource>(
     let mut request = chat_request(fields, Protocol::Responses)?;
     request.previous = from;
     request.belongs = belongs;
+    request.lookup = lookup;
     answer_chat(port, caller, head, &request).await
 }
 

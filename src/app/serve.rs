@@ -10,14 +10,14 @@ use super::request::Head;
 use super::rules::rules;
 use super::{
     admin, ask, body, chat, count, documents, embeddings, house, me, media, models, operations,
-    responses, session, stored, uses,
+    responses, retrieval, session, stored, uses,
 };
 use crate::base::errors::{Code, Refusal};
 use crate::base::headers::{API_SECURITY_POLICY, CORS_EXPOSED_HEADERS, SECURITY_HEADERS};
 use crate::base::ids::{acceptable_request_id, prefixed};
 use crate::domain::identity::key_record::Stores;
 use crate::domain::llm::Protocol;
-use crate::domain::route::{FileAspect, Route, route};
+use crate::domain::route::{FileAspect, Route, StoreRoute, route};
 use crate::domain::settings::config::LimitClass;
 use crate::domain::telemetry::Trace;
 
@@ -162,6 +162,8 @@ const fn stores_of(route: &Route) -> Stores {
         | Route::MemoryCreate
         | Route::MemoryDelete(_)
         | Route::MeErase => Stores::Write,
+        Route::Stores(route) if route.reads() => Stores::Read,
+        Route::Stores(_) => Stores::Write,
         Route::FileAspect(_, aspect) if aspect.reads() => Stores::Read,
         Route::FileAspect(..) => Stores::Write,
         _ => Stores::None,
@@ -346,6 +348,7 @@ async fn story<P: Port, B: ByteSource>(
         | Route::MemoriesList
         | Route::MemoryCreate
         | Route::MemoryDelete(_) => remembered(port, caller, head, body, route).await,
+        Route::Stores(route) => searched(port, caller, head, body, route).await,
         Route::SessionCreate => session::create(port, caller, head, body).await,
         Route::SessionTerms => session::terms(port, caller, head).await,
         Route::SessionEnd => session::end(port, caller, head).await,
@@ -416,6 +419,48 @@ async fn remembered<P: Port, B: ByteSource>(
         Route::MemoryCreate => facts::create(port, caller, head, body).await,
         Route::MemoryDelete(id) => facts::delete(port, caller, head, &id).await,
         _ => Err(Refusal::new(Code::NotFound)),
+    };
+    Ok(reply?.headers(limits))
+}
+
+/// The stories of vector stores. What writes counts with the uploads.
+async fn searched<P: Port, B: ByteSource>(
+    port: &P,
+    caller: &Caller,
+    head: &Head,
+    body: &mut B,
+    route: StoreRoute,
+) -> Result<Reply<P>, Refusal> {
+    use retrieval::{batches, files, search, stores};
+    let class = if route.reads() {
+        LimitClass::Read
+    } else {
+        LimitClass::Upload
+    };
+    let limits = gate::admit(port, caller, None, class).await?;
+    let reply = match route {
+        StoreRoute::List => stores::list(port, caller, head).await,
+        StoreRoute::Create => stores::create(port, caller, head, body).await,
+        StoreRoute::Get(id) => stores::get(port, caller, head, &id).await,
+        StoreRoute::Update(id) => stores::update(port, caller, head, body, &id).await,
+        StoreRoute::Delete(id) => stores::delete(port, caller, head, &id).await,
+        StoreRoute::Search(id) => search::search(port, caller, head, body, &id).await,
+        StoreRoute::Files(id) => files::list(port, caller, head, &id).await,
+        StoreRoute::FileAdd(id) => files::create(port, caller, head, body, &id).await,
+        StoreRoute::FileGet(id, file) => files::get(port, caller, head, (&id, &file)).await,
+        StoreRoute::FileUpdate(id, file) => {
+            files::update(port, caller, head, body, (&id, &file)).await
+        }
+        StoreRoute::FileDelete(id, file) => files::delete(port, caller, head, (&id, &file)).await,
+        StoreRoute::FileContent(id, file) => files::content(port, caller, head, (&id, &file)).await,
+        StoreRoute::BatchCreate(id) => batches::create(port, caller, head, body, &id).await,
+        StoreRoute::BatchGet(id, batch) => {
+            batches::get(port, caller, head, (&id, &batch), false).await
+        }
+        StoreRoute::BatchCancel(id, batch) => {
+            batches::get(port, caller, head, (&id, &batch), true).await
+        }
+        StoreRoute::BatchFiles(id, batch) => batches::list(port, caller, head, (&id, &batch)).await,
     };
     Ok(reply?.headers(limits))
 }

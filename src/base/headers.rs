@@ -32,7 +32,7 @@ x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-re
 anthropic-ratelimit-requests-limit, anthropic-ratelimit-requests-remaining, anthropic-ratelimit-requests-reset, \
 x-cache, x-cache-score, age, x-gatehouse-answerer, x-gatehouse-target, x-gatehouse-attempts, x-gatehouse-cost-usd, \
 x-gatehouse-tokens-in, x-gatehouse-tokens-out, x-gatehouse-tokens-estimated, x-gatehouse-dropped, x-gatehouse-choice, x-gatehouse-saved, \
-x-gatehouse-response-id, x-gatehouse-fallback, x-gatehouse-attached, traceparent";
+x-gatehouse-response-id, x-gatehouse-fallback, x-gatehouse-sources, x-gatehouse-attached, traceparent";
 
 #[cfg(test)]
 mod tests {

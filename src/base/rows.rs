@@ -103,6 +103,49 @@ pub trait RowMachine: Default {
     fn wake(&mut self, rows: &mut impl Rows, now: Millis) -> Result<Step, RowsFault>;
 }
 
+/// A row as text.
+///
+/// # Errors
+/// Storage refused, or it is no text.
+pub fn text(rows: &impl Rows, key: &str) -> Result<Option<String>, RowsFault> {
+    let value = rows.get(key)?;
+    value
+        .map(|bytes| String::from_utf8(bytes).map_err(|_| unreadable(key)))
+        .transpose()
+}
+
+/// A row as JSON.
+///
+/// # Errors
+/// Storage refused, or it is something else.
+pub fn read<T: DeserializeOwned>(rows: &impl Rows, key: &str) -> Result<Option<T>, RowsFault> {
+    let value = rows.get(key)?;
+    value.map(|bytes| parsed(key, &bytes)).transpose()
+}
+
+/// A row's value from JSON.
+///
+/// # Errors
+/// It is something else.
+pub fn parsed<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, RowsFault> {
+    serde_json::from_slice(bytes).map_err(|_| unreadable(key))
+}
+
+/// Writes a row as JSON.
+///
+/// # Errors
+/// Storage refused.
+pub fn write(rows: &mut impl Rows, key: &str, value: &impl Serialize) -> Result<(), RowsFault> {
+    let bytes = serde_json::to_vec(value).map_err(|error| RowsFault(error.to_string()))?;
+    rows.put(key, &bytes)
+}
+
+/// A row that is not what it should be.
+#[must_use]
+pub fn unreadable(key: &str) -> RowsFault {
+    RowsFault(format!("the row {key} cannot be read"))
+}
+
 /// Rows in memory, for simulations and tests; the shell keeps the same in storage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryRows(pub BTreeMap<String, Vec<u8>>);
@@ -113,21 +156,26 @@ impl Rows for MemoryRows {
     }
 
     fn scan(&self, scan: Scan<'_>) -> Result<Vec<Row>, RowsFault> {
-        let from_prefix = self
-            .0
-            .range::<str, _>((Bound::Included(scan.prefix), Bound::Unbounded));
-        let within = from_prefix.take_while(|(key, _)| key.starts_with(scan.prefix));
-        let owned = |(key, value): (&String, &Vec<u8>)| (key.clone(), value.clone());
-        let after = |key: &str| match scan.after {
-            None => true,
-            Some(after) if scan.descending => key < after,
-            Some(after) => key > after,
+        // Sorts behind every key that begins so.
+        let end = [scan.prefix, "\u{10FFFF}"].concat();
+        let (from, to) = match scan.after {
+            Some(after) if scan.descending => (Bound::Included(scan.prefix), after.min(&end)),
+            Some(after) if after > scan.prefix => (Bound::Excluded(after), end.as_str()),
+            _ => (Bound::Included(scan.prefix), end.as_str()),
         };
-        let mut found: Vec<Row> = within.filter(|(key, _)| after(key)).map(owned).collect();
-        if scan.descending {
-            found.reverse();
+        let (Bound::Included(first) | Bound::Excluded(first)) = from else {
+            return Ok(Vec::new());
+        };
+        if first >= to {
+            return Ok(Vec::new());
         }
-        found.truncate(scan.limit);
+        let within = self.0.range::<str, _>((from, Bound::Excluded(to)));
+        let owned = |(key, value): (&String, &Vec<u8>)| (key.clone(), value.clone());
+        let found: Vec<Row> = if scan.descending {
+            within.rev().take(scan.limit).map(owned).collect()
+        } else {
+            within.take(scan.limit).map(owned).collect()
+        };
         Ok(found)
     }
 
@@ -148,7 +196,13 @@ impl Rows for MemoryRows {
     }
 
     fn remove_all(&mut self, prefix: &str) -> Result<(), RowsFault> {
-        self.0.retain(|key, _| !key.starts_with(prefix));
+        let end = [prefix, "\u{10FFFF}"].concat();
+        let (from, to) = (Bound::Included(prefix), Bound::Excluded(end.as_str()));
+        let within = self.0.range::<str, _>((from, to));
+        let gone: Vec<String> = within.map(|(key, _)| key.clone()).collect();
+        for key in gone {
+            self.0.remove(&key);
+        }
         Ok(())
     }
 }

@@ -152,6 +152,8 @@ pub enum Route {
     ItemGet(String, String),
     /// `DELETE /v1/conversations/{id}/items/{item}`
     ItemDelete(String, String),
+    /// `/v1/vector_stores…`
+    Stores(StoreRoute),
     /// `GET /api/me/memories`
     MemoriesList,
     /// `POST /api/me/memories`
@@ -178,6 +180,78 @@ pub enum Route {
     AdminPage(String),
     /// `OPTIONS` on any of these: a CORS preflight.
     Preflight,
+}
+
+/// What is asked of vector stores; the paths are below `/v1/vector_stores`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreRoute {
+    /// `GET`
+    List,
+    /// `POST`
+    Create,
+    /// `GET /{id}`
+    Get(String),
+    /// `POST /{id}`
+    Update(String),
+    /// `DELETE /{id}`
+    Delete(String),
+    /// `POST /{id}/search`
+    Search(String),
+    /// `GET /{id}/files`
+    Files(String),
+    /// `POST /{id}/files`
+    FileAdd(String),
+    /// `GET /{id}/files/{file}`
+    FileGet(String, String),
+    /// `POST /{id}/files/{file}`
+    FileUpdate(String, String),
+    /// `DELETE /{id}/files/{file}`
+    FileDelete(String, String),
+    /// `GET /{id}/files/{file}/content`
+    FileContent(String, String),
+    /// `POST /{id}/file_batches`
+    BatchCreate(String),
+    /// `GET /{id}/file_batches/{batch}`
+    BatchGet(String, String),
+    /// `POST /{id}/file_batches/{batch}/cancel`
+    BatchCancel(String, String),
+    /// `GET /{id}/file_batches/{batch}/files`
+    BatchFiles(String, String),
+}
+
+impl StoreRoute {
+    const fn label(&self) -> &'static str {
+        match self {
+            Self::List | Self::Create => "/v1/vector_stores",
+            Self::Get(_) | Self::Update(_) | Self::Delete(_) => "/v1/vector_stores/{id}",
+            Self::Search(_) => "/v1/vector_stores/{id}/search",
+            Self::Files(_) | Self::FileAdd(_) => "/v1/vector_stores/{id}/files",
+            Self::FileGet(..) | Self::FileUpdate(..) | Self::FileDelete(..) => {
+                "/v1/vector_stores/{id}/files/{file}"
+            }
+            Self::FileContent(..) => "/v1/vector_stores/{id}/files/{file}/content",
+            Self::BatchCreate(_) => "/v1/vector_stores/{id}/file_batches",
+            Self::BatchGet(..) => "/v1/vector_stores/{id}/file_batches/{batch}",
+            Self::BatchCancel(..) => "/v1/vector_stores/{id}/file_batches/{batch}/cancel",
+            Self::BatchFiles(..) => "/v1/vector_stores/{id}/file_batches/{batch}/files",
+        }
+    }
+
+    /// Does it only read?
+    #[must_use]
+    pub const fn reads(&self) -> bool {
+        matches!(
+            self,
+            Self::List
+                | Self::Get(_)
+                | Self::Search(_)
+                | Self::Files(_)
+                | Self::FileGet(..)
+                | Self::FileContent(..)
+                | Self::BatchGet(..)
+                | Self::BatchFiles(..)
+        )
+    }
 }
 
 /// What belongs to a document; the paths are below `/v1/files/{id}`.
@@ -279,6 +353,7 @@ impl Route {
             Self::ConversationExport(_) => "/v1/conversations/{id}/export",
             Self::ItemsList(_) | Self::ItemsCreate(_) => "/v1/conversations/{id}/items",
             Self::ItemGet(..) | Self::ItemDelete(..) => "/v1/conversations/{id}/items/{item}",
+            Self::Stores(route) => route.label(),
             Self::MemoriesList | Self::MemoryCreate => "/api/me/memories",
             Self::MemoryDelete(_) => "/api/me/memories/{id}",
             Self::SessionCreate | Self::SessionTerms | Self::SessionEnd => "/api/session",
@@ -321,6 +396,7 @@ impl Route {
                 | Self::ItemsCreate(_)
                 | Self::ItemGet(..)
                 | Self::ItemDelete(..)
+                | Self::Stores(_)
                 | Self::MemoriesList
                 | Self::MemoryCreate
                 | Self::MemoryDelete(_)
@@ -412,6 +488,7 @@ pub fn route(method: &str, path: &str) -> Result<Route, Refusal> {
         (_, ["v1", "shared", rest @ ..]) => shared(method, rest)?,
         (_, ["v1", "uploads", rest @ ..]) => upload(method, rest)?,
         (_, ["v1", "conversations", rest @ ..]) => conversation(method, rest)?,
+        (_, ["v1", "vector_stores", rest @ ..]) => vector_store(method, rest)?,
         (_, ["api", "session"]) => match method {
             "POST" => (Some(Route::SessionCreate), ""),
             "GET" => (Some(Route::SessionTerms), ""),
@@ -534,6 +611,49 @@ fn conversation(method: &str, rest: &[&str]) -> Result<(Option<Route>, &'static 
     })
 }
 
+/// The routes of vector stores, below `/v1/vector_stores`.
+fn vector_store(method: &str, rest: &[&str]) -> Result<(Option<Route>, &'static str), Refusal> {
+    let one = |id: &&str| (*id).to_owned();
+    if rest.iter().any(|part| part.is_empty()) {
+        return Err(Refusal::new(Code::NotFound));
+    }
+    let (found, allow) = match (rest, method) {
+        ([], "GET") => (Some(StoreRoute::List), ""),
+        ([], "POST") => (Some(StoreRoute::Create), ""),
+        ([id], "GET") => (Some(StoreRoute::Get(one(id))), ""),
+        ([id], "POST") => (Some(StoreRoute::Update(one(id))), ""),
+        ([id], "DELETE") => (Some(StoreRoute::Delete(one(id))), ""),
+        ([id, "search"], "POST") => (Some(StoreRoute::Search(one(id))), ""),
+        ([id, "files"], "GET") => (Some(StoreRoute::Files(one(id))), ""),
+        ([id, "files"], "POST") => (Some(StoreRoute::FileAdd(one(id))), ""),
+        ([id, "files", file], "GET") => (Some(StoreRoute::FileGet(one(id), one(file))), ""),
+        ([id, "files", file], "POST") => (Some(StoreRoute::FileUpdate(one(id), one(file))), ""),
+        ([id, "files", file], "DELETE") => (Some(StoreRoute::FileDelete(one(id), one(file))), ""),
+        ([id, "files", file, "content"], "GET") => {
+            (Some(StoreRoute::FileContent(one(id), one(file))), "")
+        }
+        ([id, "file_batches"], "POST") => (Some(StoreRoute::BatchCreate(one(id))), ""),
+        ([id, "file_batches", batch], "GET") => {
+            (Some(StoreRoute::BatchGet(one(id), one(batch))), "")
+        }
+        ([id, "file_batches", batch, "cancel"], "POST") => {
+            (Some(StoreRoute::BatchCancel(one(id), one(batch))), "")
+        }
+        ([id, "file_batches", batch, "files"], "GET") => {
+            (Some(StoreRoute::BatchFiles(one(id), one(batch))), "")
+        }
+        ([] | [_, "files"], _) => (None, "GET, HEAD, POST"),
+        ([_] | [_, "files", _], _) => (None, "GET, HEAD, POST, DELETE"),
+        ([_, "search" | "file_batches"] | [_, "file_batches", _, "cancel"], _) => (None, "POST"),
+        (
+            [_, "files", _, "content"] | [_, "file_batches", _] | [_, "file_batches", _, "files"],
+            _,
+        ) => (None, "GET, HEAD"),
+        _ => return Err(Refusal::new(Code::NotFound)),
+    };
+    Ok((found.map(Route::Stores), allow))
+}
+
 /// An address with one method.
 fn only(answered: &'static str, method: &str, route: Route) -> (Option<Route>, &'static str) {
     let allow = if answered == "GET" {
@@ -587,7 +707,7 @@ const MAX_PATH_BYTES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use super::{Dialect, FileAspect, Route, dialect, route};
+    use super::{Dialect, FileAspect, Route, StoreRoute, dialect, route};
     use crate::base::errors::Code;
 
     #[test]
@@ -677,6 +797,26 @@ mod tests {
                 "/v1/conversations/c/items/i",
                 Route::ItemDelete("c".into(), "i".into()),
             ),
+            (
+                "POST",
+                "/v1/vector_stores",
+                Route::Stores(StoreRoute::Create),
+            ),
+            (
+                "POST",
+                "/v1/vector_stores/s/search",
+                Route::Stores(StoreRoute::Search("s".into())),
+            ),
+            (
+                "HEAD",
+                "/v1/vector_stores/s/files/f/content",
+                Route::Stores(StoreRoute::FileContent("s".into(), "f".into())),
+            ),
+            (
+                "POST",
+                "/v1/vector_stores/s/file_batches/b/cancel",
+                Route::Stores(StoreRoute::BatchCancel("s".into(), "b".into())),
+            ),
             ("GET", "/api/me/memories", Route::MemoriesList),
             ("POST", "/api/me/memories", Route::MemoryCreate),
             (
@@ -715,6 +855,13 @@ mod tests {
             ("POST", "/v1/conversations/c/export", "GET, HEAD"),
             ("DELETE", "/v1/conversations/c/items", "GET, HEAD, POST"),
             ("POST", "/v1/conversations/c/items/i", "GET, HEAD, DELETE"),
+            ("PUT", "/v1/vector_stores", "GET, HEAD, POST"),
+            ("PUT", "/v1/vector_stores/s", "GET, HEAD, POST, DELETE"),
+            ("GET", "/v1/vector_stores/s/search", "POST"),
+            ("DELETE", "/v1/vector_stores/s/files", "GET, HEAD, POST"),
+            ("POST", "/v1/vector_stores/s/files/f/content", "GET, HEAD"),
+            ("GET", "/v1/vector_stores/s/file_batches", "POST"),
+            ("POST", "/v1/vector_stores/s/file_batches/b", "GET, HEAD"),
             ("PUT", "/api/me/memories", "GET, HEAD, POST"),
             ("GET", "/api/me/memories/m", "DELETE"),
         ] {
@@ -745,6 +892,9 @@ mod tests {
             "/v1/conversations/c/other",
             "/v1/conversations//items",
             "/v1/conversations/c/items/i/j",
+            "/v1/vector_stores/",
+            "/v1/vector_stores/s/other",
+            "/v1/vector_stores/s/files//content",
             "/api/me/memories/",
             "/v1%2fmodels",
         ] {

@@ -15,3 +15,4 @@ mod limits_holds;
 mod memory;
 mod operators;
 mod rules;
+mod stores;

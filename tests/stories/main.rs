@@ -19,6 +19,7 @@ mod keyring_outage;
 mod openapi;
 mod operators;
 mod operators_guard;
+mod retrieval;
 mod rights;
 mod session;
 mod tenants;

@@ -28,6 +28,7 @@ use gatehouse::domain::llm::health::machine::TargetState;
 use gatehouse::domain::llm::stream::inlet::Inlet;
 use gatehouse::domain::llm::upstream::{UpstreamFault, UpstreamHead, UpstreamRequest};
 use gatehouse::domain::memory::machine::Memory;
+use gatehouse::domain::retrieval::store::machine::Stores;
 use gatehouse::domain::settings::config::{Config, DEFAULT_TENANT};
 use gatehouse::domain::settings::{Settings, SettingsFault, embedded, names};
 use gatehouse::domain::telemetry::LogLine;
@@ -453,6 +454,7 @@ fn row_machine(class: Class) -> Option<Box<dyn RowsKept>> {
     match class.rows()? {
         "pointers" => Some(Box::new(RowsKeeper(Pointers))),
         "memory" => Some(Box::new(RowsKeeper(Memory))),
+        "stores" => Some(Box::new(RowsKeeper(Stores))),
         name => panic!("no machine is called {name}"),
     }
 }
@@ -504,7 +506,7 @@ impl Object {
                 Class::Directory => Box::new(Keeper(DirectoryObject::load(now, rows))),
                 Class::Keyring => Box::new(Keeper(KeyringObject::load(now, rows))),
                 Class::Target => Box::new(Keeper(TargetState::load(now, rows))),
-                Class::Memory => unreachable!("its rows are many"),
+                Class::Memory | Class::Stores => unreachable!("its rows are many"),
                 Class::AuditLog => Box::new(Keeper(AuditLog::load(now, rows))),
             }
         };

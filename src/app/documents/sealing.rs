@@ -1,6 +1,6 @@
 //! The keys of documents: made for a new one, opened for one that is read.
 
-use crate::app::keyring::{keyring, locked};
+use crate::app::owner_key::{self, OwnerKey};
 use crate::app::port::{BlobPart, Port, Sealed};
 use crate::base::digest::Bytes32;
 use crate::base::errors::{Code, Refusal};
@@ -64,10 +64,8 @@ pub struct DataKey {
 /// # Errors
 /// `keyring_unavailable`
 pub async fn new_owner_key<P: Port>(port: &P, owner: &str) -> Result<String, Refusal> {
-    let key = Secret::new(port.random::<32>());
-    let ring = keyring(port).await?;
-    ring.seal(OWNER_KEY, owner, key.reveal(), &port.random())
-        .map_err(|fault| locked(&fault))
+    let made = OwnerKey::new(port, OWNER_KEY, owner).await?;
+    Ok(made.kept)
 }
 
 /// The key of a document that is about to be stored.
@@ -155,11 +153,5 @@ async fn open_owner_key<P: Port>(
     owner: &str,
     sealed: &str,
 ) -> Result<Secret<Bytes32>, Refusal> {
-    let ring = keyring(port).await?;
-    let opened = ring
-        .open(OWNER_KEY, owner, sealed)
-        .map_err(|fault| locked(&fault))?;
-    let key = opened.reveal().as_slice().try_into();
-    key.map(Secret::new)
-        .map_err(|_| Refusal::new(Code::Integrity).cause("an owner's key has another length"))
+    owner_key::opened(port, OWNER_KEY, owner, sealed).await
 }

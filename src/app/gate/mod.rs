@@ -21,7 +21,7 @@ use crate::domain::settings::config::Alias;
 use crate::domain::settings::{ActiveAlias, Settings};
 
 pub use credentials::{failed, trusting};
-pub use limits::{admit, admit_call, admit_operator, may_write_cache, once};
+pub use limits::{Admission, admit, admit_call, admit_operator, may_write_cache, once};
 
 /// The caller of a request.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ pub mod turn;
 use serde_json::{Map, Value};
 
 use super::gate::Caller;
-use super::keyring::{keyring, locked};
+use super::owner_key;
 use super::port::{Class, Port, PortFault, call_rows, storage_refusal};
 use super::request::Head;
 use crate::base::digest::{Bytes32, hex, sha256};
@@ -100,23 +100,17 @@ struct OwnerKey {
 impl OwnerKey {
     /// The one that an object gave.
     async fn open<P: Port>(port: &P, owner: &str, kept: Key) -> Result<Self, Refusal> {
-        let ring = keyring(port).await?;
-        let opened = ring.open(OWNER_KEY, owner, &kept.0);
-        let opened = opened.map_err(|fault| locked(&fault))?;
-        let key = opened.reveal().as_slice().try_into();
-        let key = key.map(Secret::new).map_err(|_| {
-            Refusal::new(Code::Integrity).cause("an owner's key has another length")
-        })?;
+        let key = owner_key::opened(port, OWNER_KEY, owner, &kept.0).await?;
         Ok(Self { kept, key })
     }
 
     /// One for an owner who has none.
     async fn new<P: Port>(port: &P, owner: &str) -> Result<Self, Refusal> {
-        let key = Secret::new(port.random::<32>());
-        let ring = keyring(port).await?;
-        let sealed = ring.seal(OWNER_KEY, owner, key.reveal(), &port.random());
-        let kept = Key(sealed.map_err(|fault| locked(&fault))?);
-        Ok(Self { kept, key })
+        let made = owner_key::OwnerKey::new(port, OWNER_KEY, owner).await?;
+        Ok(Self {
+            kept: Key(made.kept),
+            key: made.key,
+        })
     }
 
     fn seal<P: Port>(&self, port: &P, owner: &str, at: At<'_>, text: &str) -> String {

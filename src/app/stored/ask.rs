@@ -59,6 +59,7 @@ pub async fn ask<P: Port>(
         previous: request.previous.clone(),
         belongs: request.belongs.clone(),
         memories: request.memories.clone(),
+        passages: request.passages.clone(),
     }));
     let run = Run {
         tenant: call.port.tenant().to_owned(),

@@ -10,6 +10,7 @@ use crate::app::raw::RawCall;
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::llm::Protocol;
+use crate::domain::llm::passages::Passages;
 use crate::domain::llm::request::Belongs;
 use crate::domain::llm::stream::log;
 
@@ -119,6 +120,9 @@ pub struct ChatWork {
     /// What its caller wants remembered.
     #[serde(default)]
     pub memories: Option<String>,
+    /// What was found in documents.
+    #[serde(default)]
+    pub passages: Option<Passages>,
 }
 
 /// What the object answers, beside a stream.

@@ -218,6 +218,7 @@ fn prepare<P: Port>(port: &P, work: &ChatWork, caller: Caller) -> Result<Prepare
     request.previous.clone_from(&work.previous);
     request.belongs.clone_from(&work.belongs);
     request.memories.clone_from(&work.memories);
+    request.passages.clone_from(&work.passages);
     let settings = port.settings();
     let alias = find_alias(settings, &request.alias)?;
     let plan = planned(port, alias, &request, work.prefer.as_deref())?;

@@ -132,8 +132,11 @@ fn is_stored(alias: &Alias, request: &ChatRequest) -> bool {
 pub fn echo_of(alias: &Alias, request: &ChatRequest) -> Option<Echo> {
     let previous = request.previous.as_deref();
     let conversation = request.belongs.as_ref().map(|belongs| belongs.id.as_str());
-    let echo =
-        || Echo::of(&request.body, previous, is_stored(alias, request)).belonging(conversation);
+    let echo = || {
+        Echo::of(&request.body, previous, is_stored(alias, request))
+            .belonging(conversation)
+            .quoting(request.passages.as_ref())
+    };
     (request.protocol == Protocol::Responses).then(echo)
 }
 

@@ -15,7 +15,7 @@ pub mod tokens;
 
 pub use chunks::{count_tokens_estimate, split_for_stream};
 pub use index::{Hit, Index, IndexError, Passage};
-pub use respond::{Answer, Citation, answer};
+pub use respond::{Answer, Citation, answer, answer_of};
 
 /// The language of an answer's own words. Quotes stay in the language of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -96,6 +96,49 @@ pub fn answer(index: &Index, question: &str, lang: Lang) -> Answer {
     }
 }
 
+/// Answers from passages that were found elsewhere, in their order, each quote with its passage's number. `None` where
+/// none of them says enough of what is asked.
+#[must_use]
+pub fn answer_of(passages: Vec<Passage>, question: &str, lang: Lang) -> Option<Answer> {
+    let index = Index::build(passages);
+    let hits = index.search(question, CANDIDATES);
+    let weights = index.weigh(question);
+    let weights: BTreeMap<&str, f64> = weights.iter().map(Wanted::as_pair).collect();
+    let mut markdown = String::new();
+    let mut sources = String::new();
+    let mut citations = Vec::new();
+    let mut quoted: usize = 0;
+    for (passage, number) in index.passages().iter().zip(1_u32..) {
+        let hit = hits.iter().find(|hit| core::ptr::eq(hit.passage, passage));
+        if quoted == PASSAGES || !hit.is_some_and(|hit| hit.coverage >= LEAST_COVERAGE) {
+            continue;
+        }
+        let most = if quoted == 0 {
+            SENTENCES_OF_BEST
+        } else {
+            SENTENCES_OF_OTHERS
+        };
+        let quotes = quotes(passage, &weights, most);
+        if quotes.is_empty() {
+            continue;
+        }
+        for citation in &quotes {
+            markdown.push_str(&format!("\n\n> {} [{number}]", escaped(&citation.quote)));
+        }
+        sources.push_str(&format!("\n- [{number}] {}", escaped(&passage.page)));
+        citations.extend(quotes);
+        quoted = quoted.saturating_add(1);
+    }
+    let lead = match lang {
+        Lang::En => "Built-in answer, no model. From the documents:",
+        Lang::Zh => "内置回答，未使用模型。以下摘自文档：",
+    };
+    (!citations.is_empty()).then(|| Answer {
+        markdown: format!("{lead}{markdown}\n{sources}"),
+        citations,
+    })
+}
+
 /// The passages that can be linked, best first, those in the reader's language ahead of equals.
 fn ranked<'a>(index: &'a Index, question: &str, lang: Lang) -> Vec<Hit<'a>> {
     let mut hits = index.search(question, CANDIDATES);

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod health;
 pub mod message;
 pub mod normal;
+pub mod passages;
 pub mod plan;
 pub mod price;
 pub mod raw;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::Protocol;
 use super::dialect;
 use super::normal::conversation::Conversation;
+use super::passages::{Lookup, Passages};
 use crate::base::errors::{Code, Refusal};
 
 /// A chat request that is well-formed in its protocol.
@@ -34,6 +35,10 @@ pub struct ChatRequest {
     pub belongs: Option<Belongs>,
     /// What the caller wants remembered, as one block for the provider, where the alias uses it.
     pub memories: Option<String>,
+    /// What the caller wants to be looked up in documents.
+    pub lookup: Option<Lookup>,
+    /// What was found there.
+    pub passages: Option<Passages>,
     conversation: OnceCell<Conversation>,
 }
 
@@ -98,6 +103,8 @@ pub fn chat_request(body: Map<String, Value>, protocol: Protocol) -> Result<Chat
         previous: None,
         belongs: None,
         memories: None,
+        lookup: None,
+        passages: None,
         conversation,
     })
 }
@@ -135,24 +142,32 @@ impl ChatRequest {
         Self { memories, ..self }
     }
 
-    /// Does it say more than its caller wrote, so that nobody else may be given its answer?
+    /// The same with what was found for it in documents.
+    #[must_use]
+    pub fn quoting(self, passages: Option<Passages>) -> Self {
+        Self { passages, ..self }
+    }
+
+    /// Does it say more than its caller wrote and everybody is told, so that nobody else may be given its answer?
     #[must_use]
     pub fn is_private(&self) -> bool {
+        let own = |passages: &Passages| !passages.shared;
         self.memories.is_some()
+            || self.passages.as_ref().is_some_and(own)
             || self
                 .belongs
                 .as_ref()
                 .is_some_and(|belongs| belongs.earlier > 0)
     }
 
-    /// What stands before everything else: the alias's own instructions, then what the caller wants remembered.
+    /// What stands before everything else: the alias's own instructions, what the caller wants remembered, then what was
+    /// found in documents.
     #[must_use]
     pub fn system(&self, alias: Option<&str>) -> Option<String> {
-        match (alias, self.memories.as_deref()) {
-            (None, None) => None,
-            (Some(one), None) | (None, Some(one)) => Some(one.to_owned()),
-            (Some(alias), Some(memories)) => Some([alias, "\n\n", memories].concat()),
-        }
+        let block = self.passages.as_ref().map(Passages::block);
+        let all = [alias, self.memories.as_deref(), block.as_deref()];
+        let said: Vec<&str> = all.into_iter().flatten().collect();
+        (!said.is_empty()).then(|| said.join("\n\n"))
     }
 
     /// The text of the last user message: the question, for the built-in answerer.

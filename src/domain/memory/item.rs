@@ -93,7 +93,19 @@ pub fn for_another_turn(item: Value) -> Option<Value> {
             .is_some_and(Value::is_string);
         return encrypted.then_some(Value::Object(fields));
     }
+    if kind(&fields) == "file_search_call" {
+        // The search was made here, and what it found is in the answer.
+        return None;
+    }
     fields.shift_remove("id");
+    if let Some(Value::Array(parts)) = fields.get_mut("content") {
+        for part in parts {
+            if let Some(Value::Array(annotations)) = part.get_mut("annotations") {
+                let ours = |one: &Value| one.get("type").is_some_and(|t| t == "file_citation");
+                annotations.retain(|one| !ours(one));
+            }
+        }
+    }
     Some(Value::Object(fields))
 }
 

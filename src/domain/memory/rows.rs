@@ -14,11 +14,11 @@
 //!
 //! Ids, times, counts and sizes are in clear; what was said, and the metadata, are sealed before they come here.
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Conversation, Mark, Once};
-use crate::base::rows::{Rows, RowsFault};
+use crate::base::rows::{RowsFault, unreadable};
+pub use crate::base::rows::{parsed, read, text, write};
 use crate::base::time::Millis;
 
 /// Version of the rows.
@@ -137,33 +137,4 @@ pub fn memory(id: &str) -> String {
 /// The place that ends an item's key.
 pub fn place(key: &str) -> Option<u64> {
     key.rsplit('/').next()?.parse().ok()
-}
-
-/// A row as text.
-pub fn text(rows: &impl Rows, key: &str) -> Result<Option<String>, RowsFault> {
-    let value = rows.get(key)?;
-    value
-        .map(|bytes| String::from_utf8(bytes).map_err(|_| unreadable(key)))
-        .transpose()
-}
-
-/// A row as JSON.
-pub fn read<T: DeserializeOwned>(rows: &impl Rows, key: &str) -> Result<Option<T>, RowsFault> {
-    let value = rows.get(key)?;
-    value.map(|bytes| parsed(key, &bytes)).transpose()
-}
-
-/// A row's value from JSON.
-pub fn parsed<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, RowsFault> {
-    serde_json::from_slice(bytes).map_err(|_| unreadable(key))
-}
-
-/// Writes a row as JSON.
-pub fn write(rows: &mut impl Rows, key: &str, value: &impl Serialize) -> Result<(), RowsFault> {
-    let bytes = serde_json::to_vec(value).map_err(|error| RowsFault(error.to_string()))?;
-    rows.put(key, &bytes)
-}
-
-fn unreadable(key: &str) -> RowsFault {
-    RowsFault(format!("the row {key} cannot be read"))
 }

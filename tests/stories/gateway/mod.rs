@@ -3,7 +3,7 @@
 
 mod answers;
 mod before;
-mod house;
+pub mod house;
 mod limits;
 mod memory;
 mod money;

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use gatehouse::domain::admin::ENDPOINTS;
 use gatehouse::domain::identity::roles::markdown;
-use gatehouse::domain::route::{FileAspect, Route, route};
+use gatehouse::domain::route::{FileAspect, Route, StoreRoute, route};
 use serde_json::Value;
 
 use document::{PLAIN, document, path_of};
@@ -231,6 +231,24 @@ fn number(route: &Route) -> Option<usize> {
         Route::MemoriesList => 68,
         Route::MemoryCreate => 69,
         Route::MemoryDelete(_) => 70,
+        Route::Stores(route) => match route {
+            StoreRoute::List => 72,
+            StoreRoute::Create => 73,
+            StoreRoute::Get(_) => 74,
+            StoreRoute::Update(_) => 75,
+            StoreRoute::Delete(_) => 76,
+            StoreRoute::Search(_) => 77,
+            StoreRoute::Files(_) => 78,
+            StoreRoute::FileAdd(_) => 79,
+            StoreRoute::FileGet(..) => 80,
+            StoreRoute::FileUpdate(..) => 81,
+            StoreRoute::FileDelete(..) => 82,
+            StoreRoute::FileContent(..) => 83,
+            StoreRoute::BatchCreate(_) => 84,
+            StoreRoute::BatchGet(..) => 85,
+            StoreRoute::BatchCancel(..) => 86,
+            StoreRoute::BatchFiles(..) => 87,
+        },
         Route::Admin(_) | Route::AdminPage(_) | Route::Preflight => return None,
     })
 }
@@ -252,7 +270,7 @@ fn every_other_route_is_there() {
         assert_eq!(route.label(), plain.path);
         assert!(found.insert(number(&route).unwrap()), "{path} stands twice");
     }
-    assert_eq!(found, (0..72).collect());
+    assert_eq!(found, (0..88).collect());
 }
 
 #[test]

@@ -30,6 +30,7 @@ enum Left {
     SiteKey,
     Conversation,
     Memory,
+    Store,
 }
 
 impl Left {
@@ -37,7 +38,12 @@ impl Left {
     const fn is_owned(self) -> bool {
         matches!(
             self,
-            Self::Document | Self::Link | Self::Upload | Self::Conversation | Self::Memory
+            Self::Document
+                | Self::Link
+                | Self::Upload
+                | Self::Conversation
+                | Self::Memory
+                | Self::Store
         )
     }
 }
@@ -65,7 +71,7 @@ fn ask(method: &'static str, path: &'static str, left: Left) -> Ask {
 }
 
 fn asks() -> Vec<Ask> {
-    use Left::{Answer, Conversation, Document, Link, Memory, SiteKey, Stream, Upload};
+    use Left::{Answer, Conversation, Document, Link, Memory, SiteKey, Store, Stream, Upload};
     use Protocol::{Chat, Messages, Responses};
     let mut all = vec![
         ask("GET", "/v1/files?after={}", Document),
@@ -97,6 +103,13 @@ fn asks() -> Vec<Ask> {
         ask("GET", "/v1/conversations/{}/items/{item}", Conversation),
         ask("DELETE", "/v1/conversations/{}/items/{item}", Conversation),
         ask("DELETE", "/api/me/memories/{}", Memory),
+        ask("GET", "/v1/vector_stores?after={}", Store),
+        ask("GET", "/v1/vector_stores/{}", Store),
+        ask("DELETE", "/v1/vector_stores/{}", Store),
+        ask("GET", "/v1/vector_stores/{}/files", Store),
+        ask("GET", "/v1/vector_stores/{}/files/none", Store),
+        ask("DELETE", "/v1/vector_stores/{}/files/none", Store),
+        ask("GET", "/v1/vector_stores/{}/file_batches/none", Store),
     ];
     for (path, protocol) in [
         ("/v1/chat/completions/{}", Chat),
@@ -127,6 +140,20 @@ fn asks() -> Vec<Ask> {
     all.push(Ask {
         body: json!({"model": "site", "input": "And then?", "conversation": "{}"}),
         ..ask("POST", "/v1/responses", Conversation)
+    });
+    all.push(Ask {
+        body: json!({"query": "4711"}),
+        ..ask("POST", "/v1/vector_stores/{}/search", Store)
+    });
+    all.push(Ask {
+        body: json!({"name": "Mine"}),
+        ..ask("POST", "/v1/vector_stores/{}", Store)
+    });
+    all.push(Ask {
+        body: json!({
+            "model": "site", "messages": [{"role": "user", "content": "4711?"}], "gatehouse": {"stores": ["{}"]},
+        }),
+        ..ask("POST", "/v1/chat/completions", Store)
     });
     all.push(Ask {
         body: json!({"metadata": {"title": "Mine"}}),
@@ -297,6 +324,13 @@ fn leave(port: &FakePort, guest: &Guest, left: Left) -> String {
             assert_eq!(made.status, 200, "{}", made.text());
             made.json()["id"].as_str().unwrap().to_owned()
         }
+        Left::Store => {
+            let file = guest.upload(port);
+            let body = json!({"name": "4711", "file_ids": [file]});
+            let made = guest.ask(port, "POST", "/v1/vector_stores", &body);
+            assert_eq!(made.status, 200, "{}", made.text());
+            made.json()["id"].as_str().unwrap().to_owned()
+        }
         Left::SiteKey => {
             let mut owner = owner_of(port, guest.host);
             make(port, &mut owner, Thing::SiteKey).id
@@ -454,6 +488,9 @@ fn an_id_of_another_tenant_is_an_id_of_nobody_for_visitors_and_keys() {
                         .holder
                         .get(&real.port, &format!("/v1/conversations/{}/items", real.id)),
                     Left::Memory => real.holder.get(&real.port, "/api/me/memories"),
+                    Left::Store => real
+                        .holder
+                        .get(&real.port, &format!("/v1/vector_stores/{}", real.id)),
                     Left::SiteKey => shop(&ask, &real),
                 };
                 assert_eq!(own.status, 200, "{what}, as its own: {}", own.text());

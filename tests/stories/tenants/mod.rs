@@ -112,11 +112,13 @@ fn kept(port: &FakePort, tenant: &str) -> Kept {
             }
         }
     }
-    for (name, rows) in port.many_rows(Class::Memory) {
-        if name.starts_with(&prefix) {
-            let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
-            let named = |(key, value)| (format!("memory {name} {key}"), text(value));
-            all.extend(rows.into_iter().map(named));
+    for class in [Class::Memory, Class::Stores] {
+        for (name, rows) in port.many_rows(class) {
+            if name.starts_with(&prefix) {
+                let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+                let named = |(key, value)| (format!("{class:?} {name} {key}"), text(value));
+                all.extend(rows.into_iter().map(named));
+            }
         }
     }
     for (name, bytes) in port.blobs.borrow().iter() {

@@ -122,6 +122,8 @@ objects! {
         conversations: Vec<Value>,
         /// Memories.
         memories: Vec<Memory>,
+        /// Vector stores with their files, as `/v1/vector_stores` tells them.
+        vector_stores: Vec<Value>,
         /// What is not in the list.
         not_listed: String,
     }

@@ -55,6 +55,8 @@ pub struct Delivery {
     sequence: u64,
     /// What responses repeat of their request.
     echo: Option<Echo>,
+    /// The search in documents was told.
+    search_told: bool,
 }
 
 #[derive(Debug)]
@@ -90,6 +92,7 @@ impl Delivery {
             foreign_id: None,
             sequence: 0,
             echo: None,
+            search_told: false,
         }
     }
 
@@ -200,9 +203,22 @@ impl Delivery {
             told.replace(&format!("\"{foreign}\""), &quoted)
         });
         let ours = ours.as_deref().unwrap_or(&told);
+        self.tell_search(ours, out);
         let echoed = self.echo.as_ref().and_then(|echo| echo.event(ours, true));
         let data = echoed.as_deref().unwrap_or(ours);
         self.append(step.name.as_deref(), data, out);
+    }
+
+    /// Tells of the search in documents before the first event that tells of output.
+    fn tell_search(&mut self, before: &str, out: &mut Vec<u8>) {
+        if self.search_told || !self.echo.as_ref().is_some_and(Echo::searched) {
+            return;
+        }
+        let echo = self.echo.as_ref();
+        for (name, data) in echo.map(|echo| echo.opening(before)).unwrap_or_default() {
+            self.search_told = true;
+            self.append(Some(name), &data, out);
+        }
     }
 
     /// The answer's id as the caller's dialect spells it.
@@ -267,6 +283,7 @@ impl Delivery {
         let mut frames: Vec<Frame> = Vec::new();
         self.writer.event(event, &mut frames);
         for frame in frames {
+            self.tell_search(&frame.data, out);
             let echo = self.echo.as_ref();
             let echoed = echo.and_then(|echo| echo.event(&frame.data, false));
             self.append(frame.event, echoed.as_deref().unwrap_or(&frame.data), out);

@@ -94,6 +94,9 @@ pub struct Alias {
     /// May answers use what their caller wants remembered?
     #[serde(default)]
     pub memories: bool,
+    /// Vector stores that every answer may quote, each as `KEY_ID/vs_…`: the API key that owns it, and its id.
+    #[serde(default)]
+    pub stores: Vec<String>,
     /// Who goes first where a target's places are taken.
     #[serde(default)]
     pub priority: Priority,
@@ -354,6 +357,24 @@ impl Alias {
             key("choose"),
             "needs a target with a weight above 0",
         );
+        faults.unless(
+            self.stores.len() <= 4,
+            key("stores"),
+            "must be at most 4: each is asked with every call",
+        );
+        for (i, store) in self.stores.iter().enumerate() {
+            let parts = store.split_once('/');
+            let fine = parts.is_some_and(|(owner, id)| {
+                !owner.is_empty()
+                    && owner.bytes().all(|b| b.is_ascii_alphanumeric())
+                    && id.starts_with("vs_")
+            });
+            faults.unless(
+                fine,
+                key(&format!("stores[{i}]")),
+                "must be the id of an API key and of its vector store, such as 4fJ2kQ9x/vs_…",
+            );
+        }
         for (i, resort) in self.last_resort.iter().enumerate() {
             faults.unless(
                 !self.last_resort.iter().take(i).any(|r| r == resort),
@@ -378,6 +399,7 @@ impl Alias {
             ("compact", self.compact),
             ("validate_schema", self.validate_schema),
             ("similar", self.similar.is_some()),
+            ("stores", !self.stores.is_empty()),
         ];
         for (name, is_set) in set {
             faults.unless(

@@ -33,7 +33,7 @@ pub use principals::{
     Abuse, AccountTier, Admin, Audit, DEFAULT_TENANT, Keyring, Proof, Session, Tenant,
 };
 pub use provider::{Provider, ProviderKind};
-pub use stores::{Cache, Documents, Memory, RetentionClass, Streams, Trim};
+pub use stores::{Cache, Documents, Memory, RetentionClass, Retrieval, Streams, Trim};
 pub use target::{Capability, Target, Tier};
 
 use fault::Faults;
@@ -81,6 +81,9 @@ pub struct Config {
     /// Conversations and memories.
     #[serde(default)]
     pub memory: Memory,
+    /// Search in documents.
+    #[serde(default)]
+    pub retrieval: Retrieval,
     /// Tenants beside the default one.
     #[serde(default, rename = "tenant")]
     pub tenants: Vec<Tenant>,
@@ -172,6 +175,7 @@ impl Config {
         self.streams.check(&mut faults);
         self.documents.check(&self.tiers, &mut faults);
         self.memory.check(&mut faults);
+        self.retrieval.check(&mut faults);
         principals::check_tenants(&self.tenants, &mut faults);
         self.session.check(&mut faults);
         principals::check_tiers(&self.tiers, &self.session, &mut faults);

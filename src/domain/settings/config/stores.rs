@@ -192,6 +192,40 @@ impl Default for Memory {
     }
 }
 
+/// `[retrieval]`: vector stores, and what is told of documents to a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retrieval {
+    /// Stores of one owner.
+    pub max_stores: u32,
+    /// Files of one store.
+    pub max_files: u32,
+    /// Passages of everything of one owner.
+    pub max_passages: u32,
+    /// Largest document that is read, in bytes.
+    pub max_document_bytes: u64,
+    /// How long a store is kept after it was last used, in seconds; whoever makes it may say less.
+    pub ttl_seconds: u64,
+    /// Passages that a model is told of at most; a request may ask for others.
+    pub max_results: usize,
+    /// Bytes of passages that a model is told of at most.
+    pub max_context_bytes: usize,
+}
+
+impl Default for Retrieval {
+    fn default() -> Self {
+        Self {
+            max_stores: 20,
+            max_files: 200,
+            max_passages: 20_000,
+            max_document_bytes: 8_388_608, // 8 MiB
+            ttl_seconds: 2_592_000,        // 30 d × 86,400 s
+            max_results: 8,
+            max_context_bytes: 24_576, // 24 KiB, about 6,000 tokens of English
+        }
+    }
+}
+
 /// `[streams]`: running answers that survive their client, and replies that a repeated key gets again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -316,6 +350,27 @@ impl Memory {
         faults.within(key("max_memories"), count(self.max_memories), 0, 200);
         let ttl = self.memory_ttl_seconds;
         faults.within(key("memory_ttl_seconds"), ttl, 60, 315_360_000);
+    }
+}
+
+impl Retrieval {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        let key = |name: &str| format!("retrieval.{name}");
+        let count = |max: u32| u64::from(max);
+        // Lists of them are read whole.
+        faults.within(key("max_stores"), count(self.max_stores), 0, 100);
+        faults.within(key("max_files"), count(self.max_files), 1, 1_000);
+        // A word that stands in all of them makes a row, which has at most a MiB.
+        let passages = count(self.max_passages);
+        faults.within(key("max_passages"), passages, 1, 100_000);
+        // 16 MiB fit an isolate beside the text of them.
+        let bytes = self.max_document_bytes;
+        faults.within(key("max_document_bytes"), bytes, 1, 16_777_216);
+        // A minute to ten years.
+        faults.within(key("ttl_seconds"), self.ttl_seconds, 60, 315_360_000);
+        faults.within(key("max_results"), self.max_results as u64, 1, 50);
+        let bytes = self.max_context_bytes as u64;
+        faults.within(key("max_context_bytes"), bytes, 1_024, 1_048_576);
     }
 }
 

@@ -1,0 +1,179 @@
+//! What a question to a vector store takes in its object, over rows in memory: `cargo bench --bench stores`.
+
+#![allow(missing_docs, reason = "a program")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use gatehouse::base::digest::{base64url, hex};
+use gatehouse::base::rows::{MemoryRows, RowMachine};
+use gatehouse::base::secret::Secret;
+use gatehouse::base::time::Millis;
+use gatehouse::domain::answer::tokens::Kind;
+use gatehouse::domain::retrieval::chunk::Passage;
+use gatehouse::domain::retrieval::store::command::{Command, Limits, NewFile, Reply};
+use gatehouse::domain::retrieval::store::index::Builder;
+use gatehouse::domain::retrieval::store::machine::Stores;
+use gatehouse::domain::retrieval::store::sealing::hidden;
+use gatehouse::domain::retrieval::terms::{terms_of_passage, terms_of_question};
+
+const LIMITS: Limits = Limits {
+    stores: 1,
+    files: 1_000,
+    passages: 100_000,
+    ttl: Millis(u64::MAX / 2),
+};
+
+/// Passages of a file.
+const OF_FILE: usize = 100;
+
+/// Words of a passage, and of the language. A word's rank decides how often it comes, as Zipf has it.
+const WORDS: usize = 120;
+const VOCABULARY: f64 = 50_000.0;
+
+fn main() {
+    println!("passages  build     joined    rows MB  segments  rare      mixed     common");
+    for passages in [1_000, 10_000, 100_000] {
+        run(passages);
+    }
+}
+
+fn word(random: &mut fastrand::Rng) -> String {
+    // The inverse of a distribution that falls with the rank.
+    let rank = VOCABULARY.powf(random.f64()) as u64;
+    format!("word{rank}")
+}
+
+fn passage(random: &mut fastrand::Rng) -> Passage {
+    let words: Vec<String> = (0..WORDS).map(|_| word(random)).collect();
+    Passage {
+        text: words.join(" "),
+        ..Passage::default()
+    }
+}
+
+struct Object {
+    rows: MemoryRows,
+    now: Millis,
+    alarm: Option<Millis>,
+}
+
+impl Object {
+    fn ask(&mut self, command: Command) -> Reply {
+        let (reply, step) = Stores
+            .apply(&mut self.rows, self.now, command)
+            .expect("rows in memory");
+        self.alarm = step.alarm.or(self.alarm);
+        reply
+    }
+}
+
+fn run(passages: usize) {
+    let key = Secret::new([7; 32]);
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut object = Object {
+        rows: MemoryRows::default(),
+        now: Millis(0),
+        alarm: None,
+    };
+    object.ask(Command::Create {
+        id: "vs_1".into(),
+        key: "key".into(),
+        sealed: String::new(),
+        life: None,
+        limits: LIMITS,
+    });
+    let mut building = 0.0;
+    let mut joining = 0.0;
+    for file in 0..passages / OF_FILE {
+        let begin = Command::Begin {
+            store: "vs_1".into(),
+            key: "key".into(),
+            files: vec![NewFile {
+                id: format!("file_{file:032}"),
+                version: 1,
+                epoch: 0,
+                chunking: (800, 400),
+                sealed: None,
+            }],
+            batch: None,
+            limits: LIMITS,
+        };
+        let Reply::Files { files, .. } = object.ask(begin) else {
+            panic!("no file began");
+        };
+        let number = files[0].number;
+        let texts: Vec<Passage> = (0..OF_FILE).map(|_| passage(&mut random)).collect();
+        let start = Instant::now();
+        let mut index = Builder::default();
+        for text in &texts {
+            let (terms, length) = terms_of_passage(text);
+            let digests = terms.iter().map(|t| (hidden(&key, &t.text), t.count));
+            index.passage(digests, length);
+        }
+        let length = index.length();
+        let blocks = index.blocks().into_iter();
+        let blocks = blocks.map(|(first, block)| (hex(&first), base64url(&block)));
+        let put = Command::Put {
+            number,
+            at: 0,
+            passages: texts.iter().map(|text| text.text.clone()).collect(),
+            blocks: blocks.collect(),
+            limits: LIMITS,
+        };
+        object.ask(put);
+        object.ask(Command::End {
+            number,
+            length,
+            bytes: 0,
+            failure: None,
+        });
+        building += start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        object.now = object.now.plus(Millis(1_000));
+        while object.alarm.is_some_and(|alarm| alarm <= object.now) {
+            let step = Stores.wake(&mut object.rows, object.now);
+            object.alarm = step.expect("rows in memory").alarm;
+        }
+        joining += start.elapsed().as_secs_f64();
+    }
+    let bytes: usize = object.rows.0.iter().map(|(k, v)| k.len() + v.len()).sum();
+    let segments = object.rows.0.keys().filter(|k| k.starts_with("g/")).count();
+    let ask = |ranks: [u64; 4]| -> Vec<(String, bool)> {
+        let words = ranks.map(|rank| format!("word{rank}")).join(" ");
+        let terms = terms_of_question(&words).into_iter();
+        terms
+            .map(|t| (hex(&hidden(&key, &t.text)), t.kind == Kind::Single))
+            .collect()
+    };
+    let mut took = Vec::new();
+    for ranks in [
+        [40_001, 30_007, 20_011, 9_001],
+        [5, 300, 4_000, 30_000],
+        [1, 2, 3, 4],
+    ] {
+        let question = ask(ranks);
+        let mut times: Vec<f64> = (0..15)
+            .map(|_| {
+                let command = Command::Search {
+                    store: "vs_1".into(),
+                    questions: vec![question.clone()],
+                    only: None,
+                    limit: 50,
+                };
+                let start = Instant::now();
+                black_box(object.ask(command));
+                start.elapsed().as_secs_f64() * 1000.0
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        took.push(times[times.len() / 2]);
+    }
+    println!(
+        "{passages:>8}  {building:>6.2} s  {joining:>6.2} s  {:>7.1}  {segments:>8}  {:>5.2} ms  {:>5.2} ms  {:>5.2} ms",
+        bytes as f64 / 1e6,
+        took[0],
+        took[1],
+        took[2],
+    );
+}

@@ -1,0 +1,184 @@
+//! What an owner's stores are sealed with, and what hides their terms.
+//!
+//! ```text
+//! keyring's seal key ─▶ owner's key ─▶ message key of each text
+//!                                   ├▶ key of the terms
+//!                                   └▶ key of the embeddings, which the object is given with each question
+//! ```
+//! Each text is bound to its place, so that a row that is moved elsewhere does not open. A term is kept as a digest under
+//! a key of its own: whoever reads the rows cannot look for a word, and with the owner's key all of it is gone.
+
+use super::index::{DIGEST_BYTES, Digest};
+use crate::base::cobblestone::{Fault, MessageKey, SALT_BYTES, open as open_message};
+use crate::base::digest::{Bytes32, base64url, derive_key, from_base64url, hmac_sha256};
+use crate::base::secret::Secret;
+
+/// What the keyring is told that an owner's key is for.
+pub const OWNER_KEY: &str = "stores-key";
+
+/// Version of the sealed form, which every text is bound to.
+const VERSION: &str = "1";
+
+/// Whose stores, and where in them: what a text is bound to.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Whose house.
+    pub tenant: &'a str,
+    /// The principal's id.
+    pub owner: &'a str,
+    /// Where in their stores.
+    pub at: At<'a>,
+}
+
+/// Where in an owner's stores.
+#[derive(Clone, Copy, Debug)]
+pub enum At<'a> {
+    /// Name and metadata of a store.
+    Store(&'a str),
+    /// Attributes of a file: the store and the document.
+    Attributes(&'a str, &'a str),
+    /// A passage: the number of its file, and its place in it.
+    Passage(u64, u32),
+}
+
+impl Place<'_> {
+    /// A JSON list of texts can be read in one way only.
+    fn context(&self) -> Vec<u8> {
+        let (number, place);
+        let (what, one, two) = match self.at {
+            At::Store(id) => ("store", id, ""),
+            At::Attributes(store, file) => ("attributes", store, file),
+            At::Passage(of, at) => {
+                (number, place) = (of.to_string(), at.to_string());
+                ("passage", number.as_str(), place.as_str())
+            }
+        };
+        let said = [
+            "gatehouse/stores",
+            VERSION,
+            self.tenant,
+            self.owner,
+            what,
+            one,
+            two,
+        ];
+        serde_json::json!(said).to_string().into_bytes()
+    }
+}
+
+/// Seals a text.
+#[must_use]
+pub fn seal(key: &Bytes32, place: &Place<'_>, salt: &[u8; SALT_BYTES], text: &str) -> String {
+    let message = MessageKey::new(key, &place.context(), salt);
+    base64url(&message.seal(text.as_bytes()))
+}
+
+/// Opens a text.
+///
+/// # Errors
+/// Another owner's key, another place, or it was changed.
+pub fn open(key: &Bytes32, place: &Place<'_>, sealed: &str) -> Result<String, Fault> {
+    let message = from_base64url(sealed).ok_or(Fault::Length)?;
+    let text = open_message(key, &place.context(), &message)?;
+    String::from_utf8(text).map_err(|_| Fault::Forged)
+}
+
+/// The key that an owner's terms are hidden with.
+#[must_use]
+pub fn term_key(owner: &Bytes32) -> Secret<Bytes32> {
+    Secret::new(derive_key(owner, "gatehouse/stores/terms/1"))
+}
+
+/// The key that an owner's embeddings are sealed with.
+#[must_use]
+pub fn vector_key(owner: &Bytes32) -> Secret<Bytes32> {
+    Secret::new(derive_key(owner, "gatehouse/stores/vectors/1"))
+}
+
+/// Where embeddings lie: the number of their file and the place of the first. Whose they are is in the key.
+fn vector_context(number: u64, place: u32) -> Vec<u8> {
+    format!("gatehouse/stores/vectors {VERSION} {number} {place}").into_bytes()
+}
+
+/// Seals embeddings.
+#[must_use]
+pub fn seal_vectors(
+    key: &Secret<Bytes32>,
+    (number, place): (u64, u32),
+    salt: &[u8; SALT_BYTES],
+    plain: &[u8],
+) -> Vec<u8> {
+    MessageKey::new(key.reveal(), &vector_context(number, place), salt).seal(plain)
+}
+
+/// Opens embeddings.
+///
+/// # Errors
+/// As for [`open`].
+pub fn open_vectors(
+    key: &Secret<Bytes32>,
+    (number, place): (u64, u32),
+    sealed: &[u8],
+) -> Result<Vec<u8>, Fault> {
+    open_message(key.reveal(), &vector_context(number, place), sealed)
+}
+
+/// What a term is kept as.
+#[must_use]
+pub fn hidden(key: &Secret<Bytes32>, term: &str) -> Digest {
+    let mac = hmac_sha256(key.reveal(), term.as_bytes());
+    mac.first_chunk::<DIGEST_BYTES>()
+        .copied()
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{At, Place, hidden, open, seal, term_key};
+    use crate::base::cobblestone::Fault;
+    use crate::base::digest::hex;
+
+    const PLACE: Place<'static> = Place {
+        tenant: "default",
+        owner: "vis_1",
+        at: At::Passage(7, 3),
+    };
+
+    #[test]
+    fn a_text_opens_with_its_key_in_its_place_alone() {
+        let sealed = seal(&[1; 32], &PLACE, &[3; 24], "Remember 4711.");
+        assert_eq!(open(&[1; 32], &PLACE, &sealed), Ok("Remember 4711.".into()));
+        assert_eq!(open(&[2; 32], &PLACE, &sealed), Err(Fault::WrongKey));
+        let at = |at| Place { at, ..PLACE };
+        for other in [
+            Place {
+                tenant: "acme",
+                ..PLACE
+            },
+            Place {
+                owner: "vis_2",
+                ..PLACE
+            },
+            at(At::Passage(7, 4)),
+            at(At::Passage(73, 3)),
+            at(At::Store("7")),
+            at(At::Attributes("7", "3")),
+        ] {
+            assert_eq!(open(&[1; 32], &other, &sealed), Err(Fault::WrongKey));
+        }
+    }
+
+    #[test]
+    fn the_sealed_form_and_the_hidden_terms_are_pinned() {
+        // A change here makes every stored passage unreadable, or unfindable.
+        let sealed = seal(&[1; 32], &PLACE, &[3; 24], "Hi");
+        assert_eq!(
+            sealed,
+            "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDaF7nAdsAv3s76WWIyrIArIZuRSXnbUw2t6sx2DX3gstd13TSM78eX5KOE4Nwkyb_dns"
+        );
+        let key = term_key(&[1; 32]);
+        assert_eq!(hex(&hidden(&key, "cloud")), "026affdc0f121233");
+        assert_ne!(hidden(&key, "cloud"), hidden(&key, "clouds"));
+        assert_ne!(hidden(&key, "cloud"), hidden(&term_key(&[2; 32]), "cloud"));
+    }
+}

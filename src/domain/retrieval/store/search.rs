@@ -1,0 +1,188 @@
+//! Which passages answer a question best: BM25 over digests of terms, and several questions in one ranking.
+
+use super::command::{Hit, Store, Term};
+use super::index::{Digest, Posting, Postings, find};
+use super::rows::{self, Part, Segment};
+use crate::base::digest::from_hex;
+use crate::base::rows::{Rows, RowsFault, Scan};
+use crate::domain::answer::tokens::Kind;
+use crate::domain::retrieval::bm25::Collection;
+use crate::domain::retrieval::fuse::{Ranking, reciprocal_ranks};
+
+/// Segments of a store by their numbers.
+pub type Segments = [(u64, Segment)];
+
+/// A passage: in which segment, which number, and its score.
+type Ranked = (usize, u32, f32);
+
+/// The best passages of a store.
+pub fn search(
+    rows: &impl Rows,
+    store: &Store,
+    segments: &Segments,
+    questions: &[Vec<Term>],
+    only: Option<&[u64]>,
+    limit: usize,
+) -> Result<Vec<Hit>, RowsFault> {
+    let mut rankings = Vec::with_capacity(questions.len());
+    for question in questions {
+        rankings.push(ranked(rows, store, segments, question, only, limit)?);
+    }
+    let best = match rankings.pop() {
+        Some(single) if rankings.is_empty() => single,
+        Some(last) => {
+            rankings.push(last);
+            fused(&rankings, limit)
+        }
+        None => Vec::new(),
+    };
+    let mut hits = Vec::with_capacity(best.len());
+    for (at, passage, score) in best {
+        let Some((number, place)) = segments.get(at).and_then(|(_, segment)| {
+            let part = part_of(segment, passage)?;
+            Some((part.number, passage.saturating_sub(part.first)))
+        }) else {
+            continue;
+        };
+        let sealed = rows::text(rows, &rows::passage(number, place))?;
+        hits.extend(sealed.map(|sealed| Hit {
+            number,
+            place,
+            score,
+            sealed,
+        }));
+    }
+    Ok(hits)
+}
+
+fn part_of(segment: &Segment, passage: u32) -> Option<&Part> {
+    let at = segment.files.partition_point(|part| part.first <= passage);
+    let part = segment.files.get(at.checked_sub(1)?)?;
+    (passage.saturating_sub(part.first) < part.count).then_some(part)
+}
+
+fn ranked(
+    rows: &impl Rows,
+    store: &Store,
+    segments: &Segments,
+    question: &[Term],
+    only: Option<&[u64]>,
+    limit: usize,
+) -> Result<Vec<Ranked>, RowsFault> {
+    let mut scores: Vec<Vec<f32>> = segments
+        .iter()
+        .map(|(_, segment)| vec![0.0; segment.size as usize])
+        .collect();
+    let collection = Collection {
+        passages: store.passages.into(),
+        total_length: store.length,
+    };
+    for (term, single) in question {
+        let Some(digest) = digest_of(term) else {
+            continue;
+        };
+        let mut blocks = Vec::with_capacity(segments.len());
+        let mut having: u64 = 0;
+        for (number, segment) in segments {
+            let block = block_of(rows, *number, term)?;
+            if let Some(block) = &block
+                && let Some(postings) = find(block, digest)
+            {
+                let live = of_parts(postings, segment, |_| true).count();
+                having = having.saturating_add(live as u64);
+            }
+            blocks.push(block);
+        }
+        let kind = if *single { Kind::Single } else { Kind::Word };
+        let weight = collection.weight(kind, having);
+        for ((block, (_, segment)), scores) in blocks.iter().zip(segments).zip(&mut scores) {
+            let Some(postings) = block.as_deref().and_then(|block| find(block, digest)) else {
+                continue;
+            };
+            let wanted = |part: &Part| only.is_none_or(|only| only.contains(&part.number));
+            for posting in of_parts(postings, segment, wanted) {
+                let worth = collection.part(weight, posting.count, posting.length);
+                if let Some(score) = scores.get_mut(posting.passage as usize) {
+                    *score += worth as f32;
+                }
+            }
+        }
+    }
+    let scored = scores.iter().enumerate().flat_map(|(at, scores)| {
+        let scored = scores.iter().enumerate().filter(|(_, score)| **score > 0.0);
+        scored.map(move |(passage, score)| (at, passage as u32, *score))
+    });
+    Ok(best(scored.collect(), limit))
+}
+
+/// The postings of passages that are there still and wanted. Both are in order, so that they are walked together.
+fn of_parts<'a>(
+    postings: Postings<'a>,
+    segment: &'a Segment,
+    wanted: impl Fn(&Part) -> bool + 'a,
+) -> impl Iterator<Item = Posting> + 'a {
+    let mut parts = segment.files.iter();
+    let mut now = parts.next();
+    let mut is_wanted = now.is_some_and(&wanted);
+    postings.filter(move |posting| {
+        while let Some(part) = now
+            && posting.passage >= part.first.saturating_add(part.count)
+        {
+            now = parts.next();
+            is_wanted = now.is_some_and(&wanted);
+        }
+        is_wanted && now.is_some_and(|part| part.first <= posting.passage)
+    })
+}
+
+/// The best, in order; of equals the older first.
+fn best(mut all: Vec<Ranked>, limit: usize) -> Vec<Ranked> {
+    let order = |a: &Ranked, b: &Ranked| b.2.total_cmp(&a.2).then((a.0, a.1).cmp(&(b.0, b.1)));
+    if let Some(last) = limit.checked_sub(1).filter(|last| *last < all.len()) {
+        all.select_nth_unstable_by(last, order);
+    }
+    all.truncate(limit);
+    all.sort_unstable_by(order);
+    all
+}
+
+/// One ranking of several: what counts is the place in each.
+fn fused(rankings: &[Vec<Ranked>], limit: usize) -> Vec<Ranked> {
+    let places: Vec<Vec<(usize, u32)>> = rankings
+        .iter()
+        .map(|ranking| {
+            ranking
+                .iter()
+                .map(|(at, passage, _)| (*at, *passage))
+                .collect()
+        })
+        .collect();
+    let rankings: Vec<Ranking<'_, (usize, u32)>> = places
+        .iter()
+        .map(|places| Ranking {
+            places,
+            weight: 1.0,
+        })
+        .collect();
+    let fused = reciprocal_ranks(&rankings).into_iter().take(limit);
+    fused
+        .map(|((at, passage), sum)| (at, passage, sum as f32))
+        .collect()
+}
+
+/// The block in which a term stands, if it does.
+fn block_of(rows: &impl Rows, segment: u64, term: &str) -> Result<Option<Vec<u8>>, RowsFault> {
+    // The last that begins with it or before it; `~` sorts behind every digit.
+    let behind = [&rows::block(segment, term), "~"].concat();
+    let found = rows.scan(Scan {
+        prefix: &rows::blocks(segment),
+        after: Some(&behind),
+        descending: true,
+        limit: 1,
+    })?;
+    Ok(found.into_iter().next().map(|(_, block)| block))
+}
+
+fn digest_of(term: &str) -> Option<Digest> {
+    from_hex(term)?.try_into().ok()
+}
