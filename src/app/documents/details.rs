@@ -87,7 +87,8 @@ pub(super) fn within(
     let last = now.plus(ttl);
     match date {
         Some(date) if date <= now || date > last => {
-            let detail = format!("Use a time to come, up to {}.", last.secs());
+            let (seconds, shown) = (last.secs(), last.rfc3339());
+            let detail = format!("Use a time to come, up to {seconds} ({shown}).");
             Err(invalid(param, &detail))
         }
         _ => Ok(()),

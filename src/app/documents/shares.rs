@@ -367,15 +367,25 @@ fn role(port: &impl Port, name: &str) -> Result<String, Refusal> {
     }
 }
 
+/// Can it be said in a header? What a header cannot carry would open nothing.
+fn is_passphrase(text: &str) -> bool {
+    PASSPHRASE_BYTES.contains(&text.len())
+        && text.trim() == text
+        && !text.chars().any(char::is_control)
+}
+
 fn link(port: &impl Port, fields: &Map<String, Value>, secret: &[u8; 16]) -> Result<Link, Refusal> {
     let keys = &port.settings().keys;
     let keys = keys.as_ref().ok_or_else(super::upload::setup_required)?;
     let passphrase = match fields.get("passphrase") {
         None | Some(Value::Null) => None,
-        Some(Value::String(text)) if PASSPHRASE_BYTES.contains(&text.len()) => {
+        Some(Value::String(text)) if is_passphrase(text) => {
             Some(passphrase_digest(keys, secret, text))
         }
-        Some(_) => return Err(invalid("passphrase", "Use a text of 8 to 256 bytes.")),
+        Some(_) => {
+            let detail = "Use a text of 8 to 256 bytes, without control characters and without spaces at its ends.";
+            return Err(invalid("passphrase", detail));
+        }
     };
     Ok(Link {
         digest: digest(secret),
