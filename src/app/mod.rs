@@ -6,6 +6,7 @@ pub mod alerts;
 pub mod ask;
 pub mod attempt;
 pub mod audit;
+pub mod backup;
 pub mod body;
 pub mod call;
 pub mod chat;

@@ -13,13 +13,15 @@
 //! 9. `memory`: conversations, exactly limited, sealed, trimmed by whole turns.
 //! 10. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
 //! 11. `keyring`: key versions, their rotation, and what they wrap.
-//! 12. `admin`: the operators' API as one table.
-//! 13. `page`: safe HTML for the few pages that the Worker makes itself.
-//! 14. `telemetry`: the log line and trace context.
+//! 12. `backup`: snapshots: names, formats, how they are sealed.
+//! 13. `admin`: the operators' API as one table.
+//! 14. `page`: safe HTML for the few pages that the Worker makes itself.
+//! 15. `telemetry`: the log line and trace context.
 
 pub mod admin;
 pub mod answer;
 pub mod audit;
+pub mod backup;
 pub mod cache;
 pub mod documents;
 pub mod identity;

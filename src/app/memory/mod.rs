@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use super::gate::Caller;
 use super::keyring::{keyring, locked};
+use super::objects::ask as tell_part;
 use super::port::{Class, Port, PortFault, call_rows, storage_refusal};
 use super::request::Head;
 use crate::base::digest::{Bytes32, hex, sha256};
@@ -20,15 +21,39 @@ use crate::base::errors::{Code, Refusal};
 use crate::base::json::canonical_object;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
+use crate::domain::documents::directory::{self, Directory, MEMORY_OWNERS};
 use crate::domain::identity::same_site;
 use crate::domain::memory::command::{Command, Full, Key, Limits, Reply};
 use crate::domain::memory::machine::Memory;
 use crate::domain::memory::sealing::{self, At, OWNER_KEY, Place};
 use crate::domain::settings::Settings;
 
+/// What follows an owner's id in the name of the object.
+pub const SUFFIX: &str = "/memory";
+
 /// The object of an owner's memory.
 fn object_of(owner: &str) -> String {
-    [owner, "/memory"].concat()
+    [owner, SUFFIX].concat()
+}
+
+/// Objects cannot be listed: whoever is about to keep something for the first time is registered before.
+async fn register<P: Port>(port: &P, owner: &str) -> Result<(), Refusal> {
+    let command = directory::Command::Register {
+        owner: owner.to_owned(),
+        due: Millis::ZERO,
+        mark: hex(&port.random::<8>()),
+    };
+    directory_of_owners(port, command).await
+}
+
+async fn directory_of_owners<P: Port>(
+    port: &P,
+    command: directory::Command,
+) -> Result<(), Refusal> {
+    tell_part::<Directory>(port, Class::Directory, MEMORY_OWNERS, command)
+        .await
+        .map(drop)
+        .map_err(|fault| storage_refusal(&fault))
 }
 
 /// Asks an owner's memory.
@@ -84,7 +109,11 @@ pub async fn exported<P: Port>(port: &P, caller: &Caller) -> Result<(Value, Valu
 /// `storage_unavailable`
 pub async fn forget<P: Port>(port: &P, owner: &str) -> Result<u32, Refusal> {
     match ask(port, owner, &Command::Forget).await? {
-        Reply::Forgotten { conversations } => Ok(conversations),
+        Reply::Forgotten { conversations } => {
+            let owner = owner.to_owned();
+            directory_of_owners(port, directory::Command::Leave { owner }).await?;
+            Ok(conversations)
+        }
         other => Err(unexpected(other)),
     }
 }
@@ -157,7 +186,10 @@ async fn tell<P: Port>(
 ) -> Result<Reply, Refusal> {
     let mut key = match ask(port, owner, &Command::Key).await? {
         Reply::Key { key: Some(kept) } => OwnerKey::open(port, owner, kept).await?,
-        Reply::Key { key: None } => OwnerKey::new(port, owner).await?,
+        Reply::Key { key: None } => {
+            register(port, owner).await?;
+            OwnerKey::new(port, owner).await?
+        }
         other => return Err(unexpected(other)),
     };
     // Another call may have been the first meanwhile, and everything may have been deleted in between.

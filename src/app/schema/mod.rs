@@ -163,6 +163,9 @@ pub fn admin(call: Call) -> Shape {
                 .push((200, Content::File(&["text/csv; charset=utf-8"])));
             shape
         }
+        Call::Backups => gives::<a::BackupList>(),
+        Call::BackupTake => gives::<a::BackupTaken>(),
+        Call::Restore => gives::<a::RestoreStep>().takes::<r::Restore>(),
         Call::Erase => gives::<a::Erased>().takes::<r::Erase>(),
     }
 }

@@ -272,13 +272,14 @@ fn key_fields() -> Value {
 type Part = (&'static str, fn(&mut Desk));
 
 /// The parts; each can stand alone.
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     ("operators", operators),
     ("keys", keys),
     ("rules", rules),
     ("alerts", alerts),
     ("keyring", keyring),
     ("audit", audit),
+    ("backups", backups),
     ("own factors", own_factors),
 ];
 
@@ -559,6 +560,24 @@ fn own_factors(desk: &mut Desk) {
     desk.call(Call::SignOut, "", "", None);
 }
 
+fn backups(desk: &mut Desk) {
+    desk.sign_in();
+    let taken = desk.call(Call::BackupTake, "", "", None).json();
+    assert_eq!(taken["done"], true, "{taken}");
+    let listed = desk.get(Call::Backups, "", "");
+    assert_eq!(listed["backups"][0]["id"], taken["snapshot"], "{listed}");
+    let body = json!({"token": TOKEN, "snapshot": taken["snapshot"]});
+    assert_eq!(
+        desk.refused(Call::Restore, "", Some(body.clone())),
+        "conflict"
+    );
+    desk.port.lose_objects();
+    let unknown = json!({"token": TOKEN, "snapshot": "snap_000000000000000000ff"});
+    assert_eq!(desk.refused(Call::Restore, "", Some(unknown)), "not_found");
+    assert_eq!(desk.change(Call::Restore, "", body)["done"], true);
+    desk.sign_in();
+}
+
 #[test]
 fn what_the_file_requires_is_required_and_what_it_does_not_know_is_refused() {
     let desk = &mut Desk::new();
@@ -610,6 +629,11 @@ fn what_the_file_requires_is_required_and_what_it_does_not_know_is_refused() {
         (Call::OperatorRole, "opr_x", json!({"role": "support"})),
         (Call::ProviderKeySet, "openai", json!({"key": "sk-planted"})),
         (Call::AuditVerify, "", json!({"checkpoint": "x\n1\ny\n"})),
+        (
+            Call::Restore,
+            "",
+            json!({"token": TOKEN, "snapshot": "snap_000000000000000000ff"}),
+        ),
         (
             Call::Erase,
             "",
