@@ -26,6 +26,20 @@ use crate::domain::telemetry::LogLine;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFault(pub String);
 
+/// In front of a command that asks for an object's rows as they lie there, whichever machine they are of.
+pub const SNAPSHOT: &str = "snapshot ";
+/// In front of a command that puts such rows back.
+pub const RESTORE: &str = "restore ";
+
+/// Is the command one about rows? A machine's is JSON, which begins otherwise.
+#[must_use]
+pub fn is_of_rows(command: &str) -> bool {
+    command.starts_with(SNAPSHOT) || command.starts_with(RESTORE)
+}
+
+/// In the fault of an object that was not put back whole yet.
+pub const BEING_RESTORED: &str = "this object is being restored";
+
 /// A kind of Durable Object that keeps a [`Machine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {

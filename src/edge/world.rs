@@ -11,7 +11,7 @@ use super::{clock, glue, memory, upstream};
 use crate::app::known::Known;
 use crate::app::port::{
     Algorithm, BlobPart, Blobs, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines,
-    RelayEnd, StoredReply,
+    RelayEnd, StoredReply, is_of_rows,
 };
 use crate::base::cobblestone::{MessageKey, window};
 use crate::base::digest::{from_base64url, hex};
@@ -177,8 +177,8 @@ impl Port for World {
             self.stored_name(name)
         };
         let command = match class.rows() {
-            Some(machine) => [machine, " ", &command].concat(),
-            None => command,
+            Some(machine) if !is_of_rows(&command) => [machine, " ", &command].concat(),
+            _ => command,
         };
         let call = glue::call_object(&self.env, class.binding(), &name, &command);
         let reply = JsFuture::from(call).await.map_err(js_fault)?;

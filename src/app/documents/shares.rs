@@ -3,6 +3,8 @@
 //! A share counts from the moment the owner's row has it until it has it no more. What is noted elsewhere only helps to
 //! find it: it is noted before, and forgotten after.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::reach::{asked, entitled, pointers, who};
@@ -235,6 +237,29 @@ async fn unnote<P: Port>(port: &P, document: &Document, gone: &Share) -> Result<
         }
     }
     Ok(())
+}
+
+/// Notes a document's shares where they are looked for: after its row was put back from a snapshot. Returns how many calls
+/// that took.
+///
+/// # Errors
+/// The notes could not be reached. It can be repeated.
+pub async fn renote<P: Port>(
+    port: &P,
+    owner: &str,
+    document: &str,
+    shares: &[Grantee],
+) -> Result<usize, PortFault> {
+    let all = shares.iter().flat_map(|with| names(document, with));
+    let all: BTreeSet<String> = all.collect();
+    for name in &all {
+        let pointer = Pointer {
+            document: document.to_owned(),
+            owner: owner.to_owned(),
+        };
+        pointers(port, name, &pointers::Command::Put { pointer }).await?;
+    }
+    Ok(all.len())
 }
 
 /// Where a share is noted.

@@ -29,6 +29,7 @@ use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
 pub mod details;
+pub mod rows;
 pub mod uploads;
 mod versions;
 

@@ -321,6 +321,33 @@ impl Documents {
     }
 }
 
+/// `[backup]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backup {
+    /// Hours between the begins of two snapshots; 0: the cron takes none.
+    pub every_hours: u32,
+    /// How many snapshots are kept.
+    pub keep: u32,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self {
+            every_hours: 24,
+            keep: 7,
+        }
+    }
+}
+
+impl Backup {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        // At most a year of 365 d × 24 h.
+        faults.within("backup.every_hours", u64::from(self.every_hours), 0, 8_760);
+        faults.within("backup.keep", u64::from(self.keep), 1, 100);
+    }
+}
+
 impl Memory {
     pub(super) fn check(&self, faults: &mut Faults) {
         let key = |name: &str| format!("memory.{name}");
