@@ -4,6 +4,8 @@
 //! `cargo bench --bench extraction`. Numbers are printed and nothing is asserted about them; that text comes out is. The
 //! release profile is the one of the Worker (`opt-level = "s"`).
 
+#![allow(clippy::disallowed_methods, reason = "a program that measures time")]
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 

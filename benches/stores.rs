@@ -1,6 +1,10 @@
 //! What a question to a vector store takes in its object, over rows in memory: `cargo bench --bench stores`.
 
-#![allow(missing_docs, reason = "a program")]
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    reason = "a program that measures time"
+)]
 
 use std::hint::black_box;
 use std::time::Instant;

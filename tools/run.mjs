@@ -32,6 +32,12 @@ const jobs = {
   async "test:long"() {
     await (await import("./test.mjs")).test({ long: true, only: rest });
   },
+  async "restore-drill"() {
+    const { buildSite, buildWorker } = await import("./build.mjs");
+    await buildSite();
+    await buildWorker("release");
+    await foreground("node", [at("tools", "restore-drill.mjs")], { GATEHOUSE_PROFILE: "release" });
+  },
   async bench() {
     await foreground("node", [at("tests", "bench", "run.mjs"), ...rest]);
   },

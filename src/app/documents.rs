@@ -8,6 +8,7 @@ pub mod comments;
 pub mod details;
 pub mod door;
 pub mod links;
+pub mod orphans;
 pub mod parts;
 pub(super) mod reach;
 pub mod scanner;

@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 
 use super::accounts;
 use super::audit::{self, Event};
+use super::backup;
 use super::documents;
 use super::gate::{Caller, admit};
 use super::memory;
-use super::port::Port;
+use super::port::{Port, storage_refusal};
 use super::reply::Reply;
 use super::request::Head;
 use super::retrieval;
@@ -150,6 +151,9 @@ pub async fn forget<P: Port>(port: &P, id: &str, event: Event) -> Result<usize, 
     retrieval::forget(port, id).await?;
     stored::forget(port, id).await?;
     memory::forget(port, id).await?;
+    // No snapshot of the time before brings anything back.
+    let noted = backup::erased::note(port, id).await;
+    noted.map_err(|fault| storage_refusal(&fault))?;
     let until = port.now().plus(VISITOR_TTL);
     change(port, Change::Revoke(id.to_owned(), Some(until)), None, None).await?;
     // Of what was begun in this very moment a document expires, as do an answer and a conversation.

@@ -173,7 +173,12 @@ macro_rules! together {
                     let effects = self.$field.wake(now);
                     all.push(self.parts.take($place, effects, true));
                 })*
-                self.parts.finish(all)
+                let mut effects = self.parts.finish(all);
+                if !effects.delete_all {
+                    // The alarm that woke us is spent, even when it came too early.
+                    effects.alarm = self.parts.alarms.values().min().copied();
+                }
+                effects
             }
         }
 

@@ -26,6 +26,20 @@ use crate::domain::telemetry::LogLine;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortFault(pub String);
 
+/// In front of a command that asks for an object's rows as they lie there, whichever machine they are of.
+pub const SNAPSHOT: &str = "snapshot ";
+/// In front of a command that puts such rows back.
+pub const RESTORE: &str = "restore ";
+
+/// Is the command one about rows? A machine's is JSON, which begins otherwise.
+#[must_use]
+pub fn is_of_rows(command: &str) -> bool {
+    command.starts_with(SNAPSHOT) || command.starts_with(RESTORE)
+}
+
+/// In the fault of an object that was not put back whole yet.
+pub const BEING_RESTORED: &str = "this object is being restored";
+
 /// A kind of Durable Object that keeps a [`Machine`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
@@ -282,6 +296,13 @@ pub trait Port: Clone + 'static {
 
     /// Removes blobs; one that does not exist is no error.
     async fn blob_delete(&self, keys: &[String]) -> Result<(), PortFault>;
+
+    /// Keys of blobs that begin so, in order, behind `after`: at most 1,000, and whether there are more.
+    async fn blob_list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<String>, bool), PortFault>;
 
     /// A body made of pieces of blobs, in order, fetched as the client reads. A sealed piece is given on chunk by chunk,
     /// each only once it has opened; what is missing or changed later cuts the body short.

@@ -59,6 +59,8 @@ pub struct Head {
     pub if_none_match: Option<String>,
     /// `if-match`
     pub if_match: Option<String>,
+    /// `x-gatehouse-link`: the token of a link, for who does not want it in a path.
+    pub link: Option<String>,
     /// `x-gatehouse-passphrase`: that of a link.
     pub passphrase: Option<String>,
     /// `if-range`

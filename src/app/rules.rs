@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 
+use super::known::Known;
 use super::objects::{ask, told};
-use super::port::{Class, Port};
+use super::port::{BEING_RESTORED, Class, Port};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::limits::rules::{Change, Command, Reply, Rules, Snapshot};
@@ -14,7 +15,7 @@ pub const HOUSE: &str = "house";
 /// The rules, at most a second old. Most requests find them in the isolate's memory.
 ///
 /// # Errors
-/// `limiter_unavailable`: without them nobody knows who was locked out.
+/// `limiter_unavailable`: without them nobody knows who was locked out. `house_restoring` while a snapshot is put back.
 pub async fn rules(port: &impl Port) -> Result<Rc<Snapshot>, Refusal> {
     let now = port.now();
     if let Some(fresh) = port.known(|known| known.rules(now)) {
@@ -24,7 +25,14 @@ pub async fn rules(port: &impl Port) -> Result<Rc<Snapshot>, Refusal> {
     let command = Command::Since(last.as_ref().map_or(0, |rules| rules.version));
     let reply = ask::<Rules>(port, Class::Directory, HOUSE, command)
         .await
-        .map_err(|fault| unavailable(&fault.0))?;
+        .map_err(|fault| {
+            if fault.0.contains(BEING_RESTORED) {
+                // What was known is of the house before.
+                port.known(|known| *known = Known::default());
+                return Refusal::new(Code::HouseRestoring).wait(Millis::from_secs(10));
+            }
+            unavailable(&fault.0)
+        })?;
     let rules = match (reply, last) {
         (Reply::Snapshot(snapshot), _) => Rc::new(*snapshot),
         (Reply::Unchanged, Some(last)) => last,

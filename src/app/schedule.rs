@@ -1,22 +1,34 @@
-//! What the cron does for a tenant: documents that are due, key rotation, events that wait, the audit log.
+//! What the cron does for a tenant: documents that are due, key rotation, events that wait, the audit log, snapshots.
 
 use super::admin::keys;
 use super::alerts;
 use super::audit::{self, checkpoint, flush, mirror, with_log};
+use super::backup::snapshot;
 use super::documents;
 use super::keyring::{keyring, rotate, wrapper};
 use super::objects::{KEYRING, KEYS, ask_keyring};
 use super::port::{Class, Port, PortFault};
-use super::rules::HOUSE;
-use crate::base::errors::Refusal;
+use super::rules::{HOUSE, newest};
+use crate::base::errors::{Code, Refusal};
 use crate::domain::audit::webhook::WebhookSecret;
 use crate::domain::keyring::{Command, Reply, Warning, status};
 
 /// Does what is due. What fails is told and does not keep the rest from being done.
 pub async fn run<P: Port>(port: &P) -> Vec<String> {
     let mut faults = Vec::new();
+    if let Err(refusal) = newest(port).await
+        && refusal.code == Code::HouseRestoring
+    {
+        // What is not back yet must not be taken for gone.
+        return faults;
+    }
     match documents::sweep(port).await {
         Ok(swept) => faults.extend(swept.faults),
+        Err(fault) => faults.push(fault.0),
+    }
+    match documents::orphans::sweep(port).await {
+        Ok(0) => {}
+        Ok(removed) => faults.push(format!("{removed} blobs that no row knew were removed")),
         Err(fault) => faults.push(fault.0),
     }
     if port.settings().master.is_none() || !is_used(port).await {
@@ -50,6 +62,9 @@ pub async fn run<P: Port>(port: &P) -> Vec<String> {
     }
     if let Err(refusal) = tend_log(port).await {
         note("audit log", &refusal);
+    }
+    if let Err(fault) = snapshot::run_due(port).await {
+        faults.push(["snapshot: ", &fault.0].concat());
     }
     faults
 }

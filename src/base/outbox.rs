@@ -185,6 +185,13 @@ fn row_key(id: &str) -> String {
     [ROW_PREFIX, id].concat()
 }
 
+/// The row of an event that waits in that place behind others: for rows that are put back from a snapshot.
+#[must_use]
+pub fn row_of(place: u64, id: &str, event: &str) -> (String, String) {
+    let value = serde_json::to_string(&(place, event, None::<String>));
+    (row_key(id), value.unwrap_or_default())
+}
+
 impl<M: Machine> Machine for Audited<M>
 where
     M::Reply: Told,

@@ -121,6 +121,9 @@ endpoints! {
     GET    "/audit/consistency"         AuditConsistency (AuditVerify)      "Proof that the log only grew";
     POST   "/audit/verify"              AuditVerify      (AuditVerify)      "Hold the log against an older checkpoint";
     GET    "/audit/tile/*"              AuditTile        (AuditRead)        "Tiles of the log (C2SP tlog-tiles)";
+    GET    "/backups"                   Backups          (BackupsRead)      "Which snapshots there are, newest first";
+    POST   "/backups"                   BackupTake       (BackupsWrite)     "Take a snapshot now, or the next part of one";
+    POST   "/restore"                   Restore          (open)             "Put a snapshot back into an empty house with ADMIN_TOKEN, step by step";
     GET    "/access-review"             AccessReview     (AccessReview)     "Who may do what: operators, keys, last use";
     POST   "/erase"                     Erase            (Erase)            "Erase a visitor's personal data";
 }
@@ -183,6 +186,7 @@ impl Call {
             Self::AuditVerify => &["checkpoint", "cursor"],
             Self::DocumentRelease => &["owner", "version"],
             Self::DocumentHold => &["owner", "reason"],
+            Self::Restore => &["token", "snapshot", "discard"],
             Self::Erase => &["visitor"],
             _ => &[],
         }
@@ -296,12 +300,21 @@ mod tests {
     }
 
     #[test]
-    fn only_what_leads_to_a_session_is_open() {
+    fn only_what_leads_to_a_session_or_back_to_a_house_is_open() {
         let open: Vec<Call> = ENDPOINTS
             .iter()
             .filter(|endpoint| endpoint.access == Access::Open)
             .map(|endpoint| endpoint.call)
             .collect();
-        assert_eq!(open, [Call::State, Call::Claim, Call::Join, Call::SignIn]);
+        assert_eq!(
+            open,
+            [
+                Call::State,
+                Call::Claim,
+                Call::Join,
+                Call::SignIn,
+                Call::Restore
+            ]
+        );
     }
 }

@@ -14,13 +14,15 @@
 //! 10. `retrieval`: documents → text → passages → terms and vectors; search, fusion and reranking.
 //! 11. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
 //! 12. `keyring`: key versions, their rotation, and what they wrap.
-//! 13. `admin`: the operators' API as one table.
-//! 14. `page`: safe HTML for the few pages that the Worker makes itself.
-//! 15. `telemetry`: the log line and trace context.
+//! 13. `backup`: snapshots: names, formats, how they are sealed.
+//! 14. `admin`: the operators' API as one table.
+//! 15. `page`: safe HTML for the few pages that the Worker makes itself.
+//! 16. `telemetry`: the log line and trace context.
 
 pub mod admin;
 pub mod answer;
 pub mod audit;
+pub mod backup;
 pub mod cache;
 pub mod documents;
 pub mod identity;

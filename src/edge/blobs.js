@@ -119,6 +119,12 @@ export async function getBlob(bucket, key) {
   return blob ? new Uint8Array(await blob.arrayBuffer()) : undefined;
 }
 
+/** Keys of blobs in order, behind `after`: [are there more, key, key, …]. */
+export async function listBlobs(bucket, prefix, after) {
+  const { objects, truncated } = await bucket.list({ prefix, limit: 1000, ...(after !== undefined && { startAfter: after }) });
+  return [truncated, ...objects.map(({ key }) => key)];
+}
+
 const get = (bucket, [key, offset, length]) => bucket.get(key, { range: { offset, length } });
 
 /** The bytes of a piece, as `streamBlobs` takes it; undefined when it is gone. */

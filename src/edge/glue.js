@@ -95,6 +95,7 @@ export function loadRows(storage) {
 
 /** Writes rows in one transaction: key, value or undefined (remove), key, … Throws if any of it fails. */
 export function persist(storage, flat) {
+  wrote(storage);
   storage.transactionSync(() => {
     if (!made.has(storage)) storage.sql.exec(MAKE_ROWS);
     for (let i = 0; i < flat.length; i += 2) {
@@ -162,6 +163,7 @@ export function rowsScan(storage, table, from, to, descending, limit) {
 }
 
 export function rowsPut(storage, table, key, value) {
+  wrote(storage);
   if (!hasTable(storage, table))
     storage.sql.exec(`CREATE TABLE ${table} (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID`);
   storage.sql.exec(
@@ -172,10 +174,12 @@ export function rowsPut(storage, table, key, value) {
 }
 
 export function rowsRemove(storage, table, key) {
+  wrote(storage);
   if (hasTable(storage, table)) storage.sql.exec(`DELETE FROM ${table} WHERE key = ?`, key);
 }
 
 export function rowsRemoveBetween(storage, table, from, to) {
+  wrote(storage);
   if (hasTable(storage, table)) storage.sql.exec(`DELETE FROM ${table} WHERE key >= ? AND key < ?`, from, to);
 }
 
@@ -186,11 +190,134 @@ export function setAlarm(storage, at) {
 
 /** Removes everything, the alarm included. */
 export async function deleteEverything(storage) {
-  const forget = () => [made, tables].forEach((known) => known.delete(storage));
+  const forget = () => [made, tables, marks].forEach((known) => known.delete(storage));
   forget();
+  wrote(storage);
   await storage.deleteAlarm();
   await storage.deleteAll();
   forget();
+}
+
+// === snapshots: rows as they lie there, whichever machine they are of ===
+
+/** How often each storage was written since this instance met it, behind a name of the instance. */
+const writes = new WeakMap();
+
+function wrote(storage) {
+  const known = writes.get(storage);
+  if (known) known.count += 1;
+  else writes.set(storage, { instance: crypto.randomUUID(), count: 0 });
+}
+
+function markOf(storage) {
+  if (!writes.has(storage)) wrote(storage);
+  const { instance, count } = writes.get(storage);
+  return `${instance}/${count}`;
+}
+
+/** Of each storage: the mark of the restore that fills or filled it, null where there was none. */
+const marks = new WeakMap();
+const MAKE_MARK = "CREATE TABLE IF NOT EXISTS restoring (id TEXT NOT NULL, whole INTEGER NOT NULL, reached TEXT NOT NULL)";
+
+function restoreOf(storage) {
+  if (!marks.has(storage)) {
+    const there = storage.sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'restoring'").toArray();
+    const [mark] = there.length > 0 ? storage.sql.exec("SELECT id, whole, reached FROM restoring").toArray() : [];
+    marks.set(storage, mark ?? null);
+  }
+  return marks.get(storage);
+}
+
+/** Throws while a restore has not put back everything: half of an object serves nobody. */
+export function requireWhole(storage) {
+  if (restoreOf(storage)?.whole === 0) throw new Error("this object is being restored");
+}
+
+/** The machines' tables: neither the platform's own nor the mark. */
+function tablesOf(storage) {
+  const found = storage.sql.exec("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").toArray();
+  return found.map(({ name }) => name).filter((name) => /^[a-z]+$/.test(name) && name !== "restoring");
+}
+
+function base64(bytes) {
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  return btoa(text);
+}
+
+/**
+ * A page of an object's rows as JSON: `rows` of [table, key, value], values of bytes in base64; `more`; and a `mark` that
+ * is another one when the object was written since. `asked`: `after` a [table, key], at most so many `bytes` and `rows`,
+ * but one row in any case. Nothing is made by asking.
+ */
+export function snapshotRows(storage, asked) {
+  requireWhole(storage);
+  const { after, bytes, rows: most } = JSON.parse(asked);
+  const rows = [];
+  let size = 0;
+  for (const table of tablesOf(storage)) {
+    if (after && table < after[0]) continue;
+    const from = after && table === after[0] ? after[1] : undefined;
+    const found =
+      from === undefined
+        ? storage.sql.exec(`SELECT key, value FROM ${table} ORDER BY key`)
+        : storage.sql.exec(`SELECT key, value FROM ${table} WHERE key > ? ORDER BY key`, from);
+    for (const { key, value } of found) {
+      if (rows.length > 0 && (size >= bytes || rows.length >= most)) return page(storage, rows, true);
+      const text = typeof value === "string" ? value : base64(new Uint8Array(value));
+      size += key.length + text.length;
+      rows.push([table, key, text]);
+    }
+  }
+  return page(storage, rows, false);
+}
+
+function page(storage, rows, more) {
+  return JSON.stringify({ rows, more, mark: markOf(storage) });
+}
+
+/**
+ * Puts rows of a snapshot back, in one transaction, into an object that is empty or that this very restore is filling;
+ * with `discard` in the place of whatever is there. `first` begins the object anew, `last` ends its restore; `reached` is
+ * kept for the next step. With `look` nothing is done but to tell.
+ *
+ * What `is`: "empty" and "used" (without a restore), "other" (half-way in another one), "filling", "whole" (by this one).
+ */
+export function restoreRows(storage, asked) {
+  const { id, look, first, last, rows = [], reached, discard } = JSON.parse(asked);
+  const mark = restoreOf(storage);
+  const own = mark?.id === id;
+  const holds = () => tablesOf(storage).some((table) => storage.sql.exec(`SELECT 1 FROM ${table} LIMIT 1`).toArray().length > 0);
+  let is = own ? (mark.whole ? "whole" : "filling") : mark?.whole === 0 ? "other" : holds() ? "used" : "empty";
+  if (look || is === "whole" || (is === "used" && !discard)) return JSON.stringify({ is, reached: own ? mark.reached : "" });
+  try {
+    storage.transactionSync(() => {
+      if (!own || first) for (const table of tablesOf(storage)) storage.sql.exec(`DROP TABLE ${table}`);
+      if (!own) {
+        storage.sql.exec(MAKE_MARK);
+        storage.sql.exec("DELETE FROM restoring");
+        storage.sql.exec("INSERT INTO restoring (id, whole, reached) VALUES (?, 0, '')", id);
+      }
+      for (const table of new Set(rows.map(([table]) => table))) {
+        if (!/^[a-z]+$/.test(table) || table === "restoring") throw new Error(`there is no table ${table}`);
+        const kind = table === "rows" ? "TEXT" : "BLOB";
+        storage.sql.exec(`CREATE TABLE IF NOT EXISTS ${table} (key TEXT PRIMARY KEY, value ${kind} NOT NULL) WITHOUT ROWID`);
+      }
+      for (const [table, key, text] of rows) {
+        const value = table === "rows" ? text : Uint8Array.from(atob(text), (char) => char.charCodeAt(0));
+        storage.sql.exec(`INSERT OR REPLACE INTO ${table} (key, value) VALUES (?, ?)`, key, value);
+      }
+      if (reached !== undefined) storage.sql.exec("UPDATE restoring SET reached = ?", reached);
+      if (last) storage.sql.exec("UPDATE restoring SET whole = 1");
+    });
+  } finally {
+    for (const known of [made, tables, marks]) known.delete(storage);
+    wrote(storage);
+  }
+  // The machine finds what is due, and sets its own alarm.
+  if (last) setAlarm(storage, Date.now());
+  is = last ? "whole" : "filling";
+  return JSON.stringify({ is, reached: restoreOf(storage).reached });
 }
 
 // === signatures ===

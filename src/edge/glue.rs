@@ -69,6 +69,12 @@ extern "C" {
         from: &str,
         to: &str,
     ) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = requireWhole, catch)]
+    pub fn require_whole(storage: &JsValue) -> Result<(), JsValue>;
+    #[wasm_bindgen(js_name = snapshotRows, catch)]
+    pub fn snapshot_rows(storage: &JsValue, asked: &str) -> Result<String, JsValue>;
+    #[wasm_bindgen(js_name = restoreRows, catch)]
+    pub fn restore_rows(storage: &JsValue, asked: &str) -> Result<String, JsValue>;
     #[wasm_bindgen(js_name = setAlarm)]
     pub fn set_alarm(storage: &JsValue, at: f64);
     #[wasm_bindgen(js_name = deleteEverything)]
@@ -102,6 +108,8 @@ extern "C" {
     ) -> Promise;
     #[wasm_bindgen(js_name = getBlob)]
     pub fn get_blob(bucket: &JsValue, key: &str) -> Promise;
+    #[wasm_bindgen(js_name = listBlobs)]
+    pub fn list_blobs(bucket: &JsValue, prefix: &str, after: Option<&str>) -> Promise;
     #[wasm_bindgen(js_name = streamBlobs)]
     pub fn stream_blobs(bucket: &JsValue, parts: &Array) -> Promise;
     #[wasm_bindgen(js_name = openBlob)]

@@ -80,6 +80,7 @@ fn set_header(head: &mut Head, name: &str, value: &str) {
         "range" => &mut head.range,
         "if-none-match" => &mut head.if_none_match,
         "if-match" => &mut head.if_match,
+        "x-gatehouse-link" => &mut head.link,
         "x-gatehouse-passphrase" => &mut head.passphrase,
         "if-range" => &mut head.if_range,
         "accept-language" => &mut head.accept_language,

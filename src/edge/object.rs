@@ -8,6 +8,7 @@ use worker::wasm_bindgen::JsValue;
 use worker::wasm_bindgen_futures::JsFuture;
 
 use super::{clock, glue};
+use crate::app::port::{RESTORE, SNAPSHOT};
 use crate::base::machine::{Effects, Machine};
 
 /// Loads a machine once, applies commands to it, and makes their effects durable before the reply leaves.
@@ -31,6 +32,11 @@ impl<M: Machine> Shell<M> {
         let (reply, effects) = self.with(|machine, now| machine.apply(now, command))?;
         self.persist(effects)?;
         serde_json::to_string(&reply).map_err(|error| js_error(&error))
+    }
+
+    /// Forgets what is in memory: the rows change behind the machine's back.
+    fn forget(&self) {
+        self.machine.borrow_mut().take();
     }
 
     /// Wakes the machine and waits until what it wants gone is gone.
@@ -143,22 +149,36 @@ macro_rules! object {
                 }
             }
 
-            /// One command in, one reply out, both JSON.
+            /// One command in, one reply out, both JSON. Two are of no machine: `snapshot` reads rows as they lie there,
+            /// `restore` puts them back.
             ///
             /// # Errors
-            /// The command cannot be read, or storage refused.
+            /// The command cannot be read, or storage refused; a restore has not put back everything yet.
             pub fn call(&self, command: &str) -> Result<String, JsValue> {
+                let storage = &self.shell.storage;
+                if let Some(asked) = command.strip_prefix(SNAPSHOT) {
+                    return glue::snapshot_rows(storage, asked);
+                }
+                if let Some(asked) = command.strip_prefix(RESTORE) {
+                    self.shell.forget();
+                    $(self.$table.forget();)*
+                    return glue::restore_rows(storage, asked);
+                }
+                glue::require_whole(storage)?;
                 $(if let Some(command) = command.strip_prefix(concat!(stringify!($table), " ")) {
                     return self.$table.call(command);
                 })*
                 self.shell.call(command)
             }
 
-            /// The alarm.
+            /// The alarm. While rows are put back it is for none of them.
             ///
             /// # Errors
             /// Storage refused; the platform tries again.
             pub async fn alarm(&self) -> Result<(), JsValue> {
+                if glue::require_whole(&self.shell.storage).is_err() {
+                    return Ok(());
+                }
                 $(if self.$table.exists()? {
                     return self.$table.alarm().await;
                 })*

@@ -89,6 +89,11 @@ impl<M: RowMachine> RowShell<M> {
         }
     }
 
+    /// Forgets what is in memory: the rows change behind the machine's back.
+    pub fn forget(&self) {
+        *self.machine.borrow_mut() = M::default();
+    }
+
     /// Is anything kept?
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use super::{clock, glue, memory, upstream};
 use crate::app::known::Known;
 use crate::app::port::{
     Algorithm, BlobPart, Blobs, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines,
-    RelayEnd, StoredReply,
+    RelayEnd, StoredReply, is_of_rows,
 };
 use crate::base::cobblestone::{MessageKey, window};
 use crate::base::digest::{from_base64url, hex};
@@ -177,8 +177,8 @@ impl Port for World {
             self.stored_name(name)
         };
         let command = match class.rows() {
-            Some(machine) => [machine, " ", &command].concat(),
-            None => command,
+            Some(machine) if !is_of_rows(&command) => [machine, " ", &command].concat(),
+            _ => command,
         };
         let call = glue::call_object(&self.env, class.binding(), &name, &command);
         let reply = JsFuture::from(call).await.map_err(js_fault)?;
@@ -275,6 +275,21 @@ impl Port for World {
             bucket.delete_multiple(batch).await.map_err(fault)?;
         }
         Ok(())
+    }
+
+    async fn blob_list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<String>, bool), PortFault> {
+        let prefix = self.stored_name(prefix);
+        let after = after.map(|after| self.stored_name(after));
+        let list = glue::list_blobs(&self.bucket(), &prefix, after.as_deref());
+        let list = Array::from(&JsFuture::from(list).await.map_err(js_fault)?);
+        let own = self.stored_name("");
+        let names = list.iter().skip(1).filter_map(|key| key.as_string());
+        let names = names.filter_map(|key| key.strip_prefix(&own).map(str::to_owned));
+        Ok((names.collect(), list.get(0).is_truthy()))
     }
 
     async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Blobs<JsValue>, PortFault> {

@@ -103,6 +103,36 @@ test("somebody else sees none of it", async (t) => {
   assert.deepEqual(await titles(stranger.page), []);
 });
 
+test("the page is there in Chinese, with the same conversations", async (t) => {
+  await ask(page, "What is a lease?");
+  await listed(page, ["What is a lease?"]);
+  await page.click("header.site a[hreflang=zh-Hans]");
+  await page.waitForURL("**/zh/conversations");
+  await listed(page, ["What is a lease?"]);
+  assert.equal(await page.textContent("h1"), "会话");
+  await page.click('.talks button[data-deed="rename"]');
+  assert.equal(await page.textContent("dialog.rename h2"), "重命名会话");
+  await page.fill("dialog.rename input", "租约");
+  await page.click("dialog.rename button[value=yes]");
+  await listed(page, ["租约"]);
+  await page.click("header.site a[hreflang=en]");
+  await page.waitForURL(/\/conversations$/);
+  await listed(page, ["租约"]);
+  for (const theme of ["light", "dark"]) {
+    const view = await openPage(browser, site.url, { theme, width: 320, height: 640 });
+    t.after(() => view.context.close());
+    await view.page.setExtraHTTPHeaders(network());
+    await view.page.goto("/zh/conversations");
+    await view.page.waitForSelector("text=还没有会话。提出第一个问题即可开始。");
+    const { scroll, client } = await view.page.evaluate(() => ({ scroll: document.documentElement.scrollWidth, client: document.documentElement.clientWidth }));
+    assert.ok(scroll <= client, `${theme}: ${scroll} px wide in ${client} px`);
+    await view.page.screenshot({ path: join(OUT, `conversations-zh-${theme}-320.png`) });
+    await view.page.evaluate(AXE);
+    const { violations } = await view.page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+    assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html.slice(0, 120)}`), [], theme);
+  }
+});
+
 test("the page is accessible in both themes and sizes, and nothing is blocked by the policy", async () => {
   for (const theme of ["light", "dark"]) {
     for (const size of SIZES) {

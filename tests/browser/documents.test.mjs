@@ -41,10 +41,10 @@ test("nothing stored yet is said, and a file can be stored, fetched and deleted"
   await page.click("a >> text=Download");
   assert.equal(await readFile(await (await download).path(), "utf8"), "content");
 
-  await page.click("td button");
+  await page.click("td button >> text=Delete");
   await page.click("dialog button >> text=Keep");
   assert.equal(server.state.files.length, 1);
-  await page.click("td button");
+  await page.click("td button >> text=Delete");
   assert.equal(await page.textContent("dialog .subject"), "notes.txt");
   await page.click("dialog button.danger");
   await page.waitForSelector("text=No documents yet.");

@@ -355,6 +355,7 @@ export async function startFakeServer() {
       else if (path === "/v1/chat/completions") await answer(state, request, response, SPEAK.openai);
       else if (path === "/v1/messages") await answer(state, request, response, SPEAK.anthropic);
       else if (/^\/v1\/(chat\/completions|messages)\/./.test(path)) await stored(state, request, response, url);
+      else if (path === "/v1/shared") json(response, 200, { object: "list", data: [], last_id: null, has_more: false });
       else if (path.startsWith("/v1/files")) await files(state, request, response, path);
       else if (path === "/ask") {
         state.origins.push(request.headers.origin);

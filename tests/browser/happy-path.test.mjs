@@ -103,7 +103,7 @@ test("a document is stored, listed and deleted", async () => {
   await page.waitForSelector("th >> text=hello.txt");
   await page.reload();
   await page.waitForSelector("th >> text=hello.txt");
-  await page.click("td button");
+  await page.click("td button >> text=Delete");
   await page.click("dialog button.danger");
   await page.waitForSelector("text=No documents yet.");
   assert.deepEqual(faults, []);

@@ -85,6 +85,9 @@ const PAGES = {
   chinese: ["/zh"],
   about: ["/about"],
   documents: ["/documents", (page) => page.waitForSelector(".listing table")],
+  "documents-chinese": ["/zh/documents", (page) => page.waitForSelector(".listing table")],
+  "shared-incomplete": ["/shared", (page) => page.waitForSelector(".problem")],
+  "shared-incomplete-chinese": ["/zh/shared", (page) => page.waitForSelector(".problem")],
   docs: ["/docs/"],
   configuration: ["/docs/configuration"],
   models: ["/docs/models"],
@@ -175,11 +178,11 @@ test("the answer page is accessible in both themes and sizes", async () => {
   }
 });
 
-test("all scripts of Gatehouse together are at most 60 KiB", () => {
+test("all scripts of Gatehouse together are at most 88 KiB", () => {
   const folder = join(SITE, "gatehouse");
   const scripts = readdirSync(folder).filter((name) => name.endsWith(".js") && !name.includes(".immutable."));
   const total = scripts.reduce((sum, name) => sum + statSync(join(folder, name)).size, 0);
-  assert.ok(total > 1000 && total <= 60 * 1024, `${total} bytes`);
+  assert.ok(total > 1000 && total <= 88 * 1024, `${total} bytes`);
 });
 
 test("hashed files are kept for a year, pages are revalidated", async () => {

@@ -80,6 +80,10 @@ test("a link opens from another site, with its passphrase", async () => {
   const opened = await open({ "x-gatehouse-passphrase": "correct horse battery" });
   assert.equal(opened.text, "Behind a link.");
   assert.match(opened.headers["content-disposition"], /^attachment/);
+  const inHeader = { "x-gatehouse-link": token, "x-gatehouse-passphrase": "correct horse battery" };
+  const told = await stranger.ask("/v1/shared/link", { headers: inHeader });
+  assert.equal(told.json().id, id, told.text);
+  assert.equal((await stranger.ask("/v1/shared/link/content", { headers: inHeader })).text, "Behind a link.");
   const part = await open({ "x-gatehouse-passphrase": "correct horse battery", range: "bytes=7-7" });
   assert.deepEqual([part.status, part.text], [206, "a"]);
 });

@@ -433,7 +433,9 @@ fn happens(deeds: &[(Deed, Option<usize>)]) -> Result<(), TestCaseError> {
                 object.ask(fails_at, &command);
                 naive.stores.get_mut(store).map(|files| files.remove(file));
                 let others = naive.others.get_mut(store);
-                others.map(|others| others.retain(|other| other != file));
+                if let Some(others) = others {
+                    others.retain(|other| other != file);
+                }
             }
             Deed::Spoil(store, file) => {
                 let found = naive.stores.get_mut(store);

@@ -9,6 +9,7 @@ mod support;
 
 mod admin_pages;
 mod audit;
+mod backup;
 mod chat;
 mod documents;
 mod gateway;

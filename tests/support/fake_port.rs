@@ -9,8 +9,8 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use gatehouse::app::known::Known;
 use gatehouse::app::objects::{DirectoryObject, KeyringObject, LedgerObject};
 use gatehouse::app::port::{
-    Algorithm, BlobPart, Blobs, Class, ClientGone, Closing, Port, PortFault, RelayDeadlines,
-    RelayEnd, StoredReply,
+    Algorithm, BlobPart, Blobs, Class, ClientGone, Closing, Port, PortFault, RESTORE,
+    RelayDeadlines, RelayEnd, SNAPSHOT, StoredReply,
 };
 use gatehouse::base::cobblestone::{MessageKey, window};
 use gatehouse::base::digest::{base64url, hex, sha256};
@@ -56,6 +56,7 @@ pub enum Op {
     BlobPut,
     BlobGet,
     BlobDelete,
+    BlobList,
     BlobStream,
     Sign,
     Verify,
@@ -341,6 +342,14 @@ impl FakePort {
         self.tenants.borrow_mut().clear();
     }
 
+    /// Every object is gone, and what isolates remembered of them; the bucket stays.
+    pub fn lose_objects(&self) {
+        self.objects.borrow_mut().clear();
+        self.answers.borrow_mut().clear();
+        self.cache.borrow_mut().clear();
+        self.other_isolate();
+    }
+
     /// The platform takes the objects of stored answers away.
     pub fn evict_answers(&self) {
         for answer in self.answers.borrow_mut().values_mut() {
@@ -437,6 +446,8 @@ impl FakePort {
 
 // === objects ===
 
+mod rows;
+
 /// What the shell of an object does: load once, apply, persist, answer.
 #[derive(Default)]
 struct Object {
@@ -446,6 +457,10 @@ struct Object {
     /// Of a machine of many rows.
     many: MemoryRows,
     row_machine: Option<Box<dyn RowsKept>>,
+    /// The restore that fills or filled it.
+    restore: Option<rows::Mark>,
+    /// How often it was asked something that may have written.
+    written: u64,
 }
 
 /// The machine of many rows that the objects of a class keep.
@@ -475,7 +490,24 @@ impl Object {
         reply
     }
 
+    /// As the shell takes it: what is about rows is of no machine.
+    fn asked(&mut self, class: Class, now: Millis, command: &str) -> Result<String, PortFault> {
+        if let Some(asked) = command.strip_prefix(RESTORE) {
+            return Ok(rows::restore(self, class, now, asked));
+        }
+        rows::require_whole(self)?;
+        if let Some(asked) = command.strip_prefix(SNAPSHOT) {
+            return Ok(rows::snapshot(self, class, asked));
+        }
+        self.written += 1;
+        Ok(self.call(class, now, command))
+    }
+
     fn wake(&mut self, class: Class, now: Millis) {
+        if rows::require_whole(self).is_err() {
+            return;
+        }
+        self.written += 1;
         if let Some(fresh) = row_machine(class) {
             let machine = self.row_machine.get_or_insert(fresh);
             let step = machine.wake(&mut self.many, now);
@@ -616,9 +648,9 @@ impl Port for FakePort {
                 object.machine = None;
                 object.row_machine = None;
             }
-            object.call(class, now, &command)
+            object.asked(class, now, &command)
         };
-        self.call(Op::Object(class), act).await
+        self.call(Op::Object(class), act).await?
     }
 
     async fn cache_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
@@ -689,6 +721,26 @@ impl Port for FakePort {
         let keys: Vec<String> = keys.iter().map(|key| self.stored_name(key)).collect();
         let act = || self.blobs.borrow_mut().retain(|key, _| !keys.contains(key));
         self.call(Op::BlobDelete, act).await
+    }
+
+    async fn blob_list(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<(Vec<String>, bool), PortFault> {
+        let own = self.stored_name("");
+        let act = || {
+            let blobs = self.blobs.borrow();
+            let names = blobs.keys().filter_map(|key| key.strip_prefix(&own));
+            let behind = |name: &&str| after.is_none_or(|after| *name > after);
+            let mut names = names
+                .filter(|name| name.starts_with(prefix))
+                .filter(behind)
+                .map(str::to_owned);
+            let page: Vec<String> = names.by_ref().take(1000).collect();
+            (page, names.next().is_some())
+        };
+        self.call(Op::BlobList, act).await
     }
 
     async fn blob_stream(&self, parts: Vec<BlobPart>) -> Result<Blobs<FakeStream>, PortFault> {

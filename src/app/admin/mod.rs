@@ -3,6 +3,7 @@
 //! Every endpoint of [`crate::domain::admin`] is a function from a [`Context`] to what is told. The pages call the same
 //! functions: a form is a request of the API in another writing.
 
+pub mod backup;
 pub mod documents;
 pub mod keyring;
 pub mod keys;
@@ -112,7 +113,13 @@ pub async fn api<P: Port, B: ByteSource>(
     // 1
     let Found { endpoint, id } = find(&head.method, path)?;
     // 2
-    let caller = arrived(port, head, request_id).await?;
+    let caller = match arrived(port, head, request_id).await {
+        // Its own rules are not back yet: those of the configuration stand.
+        Err(refusal) if refusal.code == Code::HouseRestoring && endpoint.call == Call::Restore => {
+            arrived_by(port, head, request_id, Rc::default())?
+        }
+        arrived => arrived?,
+    };
     let mut context = Context {
         port,
         head,
@@ -125,7 +132,13 @@ pub async fn api<P: Port, B: ByteSource>(
     // 3
     let open = endpoint.access == Access::Open;
     let signed = if open { Ok(()) } else { context.sign().await };
-    let limits = context.admit().await?;
+    let limits = match endpoint.call {
+        Call::Restore => {
+            let name = ["restore/", &context.caller.client].concat();
+            gate::admit_operator(port, &context.caller, &name).await?
+        }
+        _ => context.admit().await?,
+    };
     // 4
     same_site(
         head.origin.as_deref(),
@@ -165,7 +178,17 @@ pub async fn api<P: Port, B: ByteSource>(
 /// # Errors
 /// `setup_required` without a `MASTER_KEY`; `address_denied`.
 pub async fn arrived<P: Port>(port: &P, head: &Head, request_id: &str) -> Result<Caller, Refusal> {
-    let mut rules = super::rules::rules(port).await?;
+    let rules = super::rules::rules(port).await?;
+    arrived_by(port, head, request_id, rules)
+}
+
+/// The same by these rules.
+fn arrived_by<P: Port>(
+    port: &P,
+    head: &Head,
+    request_id: &str,
+    mut rules: Rc<Snapshot>,
+) -> Result<Caller, Refusal> {
     if port.settings().admin_allow_reset {
         // The way back for whom operators' lists keep out.
         rules = Rc::new(Snapshot {
@@ -194,7 +217,8 @@ impl<P: Port> Context<'_, P> {
     pub async fn enter(&mut self, endpoint: &Endpoint) -> Result<(), Refusal> {
         if endpoint.access == Access::Open {
             return match endpoint.call {
-                Call::State => Ok(()),
+                // A house that is being restored cannot be asked who owns it.
+                Call::State | Call::Restore => Ok(()),
                 _ => sign_in::set_up(self).await,
             };
         }
@@ -496,6 +520,9 @@ pub async fn dispatch<P: Port>(cx: &Context<'_, P>, call: Call) -> Result<Told, 
         Call::AuditConsistency => log::consistency(cx).await,
         Call::AuditVerify => log::verify(cx).await,
         Call::AuditTile => log::tile(cx).await,
+        Call::Backups => backup::list(cx).await,
+        Call::BackupTake => backup::take(cx).await,
+        Call::Restore => backup::restore(cx).await,
         Call::AccessReview => review::access(cx).await,
         Call::Erase => review::erase(cx).await,
         Call::Documents => documents::list(cx).await,

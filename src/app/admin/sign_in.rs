@@ -54,7 +54,7 @@ pub async fn state<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 }
 
 /// `ADMIN_TOKEN`, if it is long enough to be one.
-fn admin_token<'c, P: Port>(cx: &'c Context<'_, P>) -> Option<&'c str> {
+pub(super) fn admin_token<'c, P: Port>(cx: &'c Context<'_, P>) -> Option<&'c str> {
     let token = cx.port.settings().secrets.admin_token.as_ref()?;
     let token = token.reveal();
     (token.len() >= LEAST_TOKEN).then_some(token.as_str())
@@ -530,7 +530,7 @@ async fn refused<P: Port>(cx: &Context<'_, P>, event: audit::Event) -> Refusal {
 }
 
 /// A wrong set-up token or invitation: counted over all networks, like a key that is not known.
-async fn unknown<P: Port>(cx: &Context<'_, P>, deed: Deed) -> Refusal {
+pub(super) async fn unknown<P: Port>(cx: &Context<'_, P>, deed: Deed) -> Refusal {
     let counted = Command::Begin(cx.new_id("att"), Knock::Nobody);
     match cx.operators(counted).await {
         Ok(Reply::TooMany(wait)) => closed(cx, deed, wait).await,

@@ -14,6 +14,7 @@ use crate::base::time::Millis;
 use crate::domain::documents::about::Right;
 use crate::domain::documents::owner::Command;
 use crate::domain::documents::owner::details::{Ask, Told};
+use crate::domain::documents::retention::{Kind, retention};
 use crate::domain::documents::said::said;
 use crate::domain::documents::wire;
 
@@ -36,11 +37,16 @@ pub async fn update<P: Port, B: ByteSource>(
     let fields = json_body(port, head, body).await?;
     let said = said(&fields, &FIELDS)?;
     let now = port.now();
-    let ttl = Millis::from_secs(port.settings().config.documents.ttl_seconds);
-    within("keep_until", said.keep_until, now, ttl)?;
-    within("expires_at", said.expires, now, ttl)?;
     if said.expires.is_some() || said.keep_until.is_some() {
         let held = entitled(port, caller, id, Right::Own).await?;
+        let kind = Kind {
+            purpose: held.document.purpose,
+            owner: &held.owner,
+            tier: caller.payer.tier.as_deref(),
+        };
+        let ttl = retention(&port.settings().config.documents, kind).ttl;
+        within("keep_until", said.keep_until, now, ttl)?;
+        within("expires_at", said.expires, now, ttl)?;
         // The sweep comes when it is over by its new date, and what it takes is charged until then.
         let due = said.expires.unwrap_or(held.document.expires);
         register(port, &held.owner, due)
@@ -81,7 +87,8 @@ pub(super) fn within(
     let last = now.plus(ttl);
     match date {
         Some(date) if date <= now || date > last => {
-            let detail = format!("Use a time to come, up to {}.", last.secs());
+            let (seconds, shown) = (last.secs(), last.rfc3339());
+            let detail = format!("Use a time to come, up to {seconds} ({shown}).");
             Err(invalid(param, &detail))
         }
         _ => Ok(()),

@@ -1,6 +1,8 @@
 //! Documents by link: whoever has it may read, wherever they come from.
 //!
 //! No cookie and no key counts here, so that a page of another site can do no more with a link than its reader.
+//!
+//! The token stands in the path, or, where the path says [`IN_HEADER`], in a header: paths are what logs of requests keep.
 
 use super::reach::{asked, held};
 use super::sealing::Held;
@@ -16,6 +18,9 @@ use crate::domain::documents::access::Shown;
 use crate::domain::documents::owner::Command;
 use crate::domain::documents::wire;
 use crate::domain::identity::Principal;
+
+/// In the place of a token: it is in the header `x-gatehouse-link`. A token is longer.
+const IN_HEADER: &str = "link";
 
 /// Describes the document of a link.
 ///
@@ -55,6 +60,10 @@ async fn linked<P: Port>(
 ) -> Result<(Caller, Held), Refusal> {
     let keys = &port.settings().keys;
     let keys = keys.as_ref().ok_or_else(super::upload::setup_required)?;
+    let token = match token {
+        IN_HEADER => head.link.as_deref().unwrap_or_default(),
+        token => token,
+    };
     let bytes = from_base64url(token).filter(|bytes| bytes.len() == 32);
     let bytes = bytes.ok_or_else(not_found)?;
     let (id, secret) = bytes.split_at_checked(16).ok_or_else(not_found)?;

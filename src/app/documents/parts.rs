@@ -27,6 +27,7 @@ use crate::domain::documents::owner::uploads::{
 };
 use crate::domain::documents::owner::{self, Intent, Limits};
 use crate::domain::documents::part::{MAX_PART_BYTES, PartForm};
+use crate::domain::documents::retention::{Kind, Retention, retention};
 use crate::domain::documents::sealing::{self, Place};
 use crate::domain::documents::wire::{self, UploadHead, UploadState};
 use crate::domain::settings::config::Documents;
@@ -325,7 +326,13 @@ pub async fn complete<P: Port, B: ByteSource>(
         way: Way::Parts,
         ..Provenance::default()
     };
-    let made = document_of(&upload, &parts, provenance, policy, port.now());
+    let kind = Kind {
+        purpose: upload.purpose,
+        owner: &owner,
+        tier: caller.payer.tier.as_deref(),
+    };
+    let kept = retention(policy, kind);
+    let made = document_of(&upload, &parts, provenance, kept, port.now());
 
     // 4
     let held = Held {
@@ -587,10 +594,9 @@ fn document_of(
     upload: &Uploading,
     parts: &[&Stored],
     provenance: Provenance,
-    policy: &Documents,
+    kept: Retention,
     now: Millis,
 ) -> Document {
-    let ttl = Millis::from_secs(policy.ttl_seconds);
     let digests: String = parts.iter().map(|part| part.sha256.as_str()).collect();
     let bytes = parts
         .iter()
@@ -609,11 +615,12 @@ fn document_of(
             .collect(),
         version: 1,
         created: now,
-        expires: now.plus(upload.lifetime.map_or(ttl, |wanted| wanted.min(ttl))),
+        expires: kept.expires(now, upload.lifetime),
         network: upload.intent.network.clone(),
         key: upload.key.clone(),
         about: Box::new(About {
             provenance,
+            keep_until: kept.keep_until(now, None),
             ..About::default()
         }),
     }

@@ -3,6 +3,8 @@
 //! A share counts from the moment the owner's row has it until it has it no more. What is noted elsewhere only helps to
 //! find it: it is noted before, and forgotten after.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::reach::{asked, entitled, pointers, who};
@@ -237,6 +239,29 @@ async fn unnote<P: Port>(port: &P, document: &Document, gone: &Share) -> Result<
     Ok(())
 }
 
+/// Notes a document's shares where they are looked for: after its row was put back from a snapshot. Returns how many calls
+/// that took.
+///
+/// # Errors
+/// The notes could not be reached. It can be repeated.
+pub async fn renote<P: Port>(
+    port: &P,
+    owner: &str,
+    document: &str,
+    shares: &[Grantee],
+) -> Result<usize, PortFault> {
+    let all = shares.iter().flat_map(|with| names(document, with));
+    let all: BTreeSet<String> = all.collect();
+    for name in &all {
+        let pointer = Pointer {
+            document: document.to_owned(),
+            owner: owner.to_owned(),
+        };
+        pointers(port, name, &pointers::Command::Put { pointer }).await?;
+    }
+    Ok(all.len())
+}
+
 /// Where a share is noted.
 fn names(document: &str, with: &Grantee) -> Vec<String> {
     let listed = match with {
@@ -367,15 +392,25 @@ fn role(port: &impl Port, name: &str) -> Result<String, Refusal> {
     }
 }
 
+/// Can it be said in a header? What a header cannot carry would open nothing.
+fn is_passphrase(text: &str) -> bool {
+    PASSPHRASE_BYTES.contains(&text.len())
+        && text.trim() == text
+        && !text.chars().any(char::is_control)
+}
+
 fn link(port: &impl Port, fields: &Map<String, Value>, secret: &[u8; 16]) -> Result<Link, Refusal> {
     let keys = &port.settings().keys;
     let keys = keys.as_ref().ok_or_else(super::upload::setup_required)?;
     let passphrase = match fields.get("passphrase") {
         None | Some(Value::Null) => None,
-        Some(Value::String(text)) if PASSPHRASE_BYTES.contains(&text.len()) => {
+        Some(Value::String(text)) if is_passphrase(text) => {
             Some(passphrase_digest(keys, secret, text))
         }
-        Some(_) => return Err(invalid("passphrase", "Use a text of 8 to 256 bytes.")),
+        Some(_) => {
+            let detail = "Use a text of 8 to 256 bytes, without control characters and without spaces at its ends.";
+            return Err(invalid("passphrase", detail));
+        }
     };
     Ok(Link {
         digest: digest(secret),

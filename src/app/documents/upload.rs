@@ -23,6 +23,7 @@ use crate::domain::documents::manifest::{
 };
 use crate::domain::documents::owner::{self, Intent, Limits, Shortage};
 use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, charge, network_ledger};
+use crate::domain::documents::retention::{Kind, Retention, retention};
 use crate::domain::documents::scan::{Report, Scanner};
 use crate::domain::documents::sealing;
 use crate::domain::documents::wire::{self, Shape};
@@ -203,9 +204,14 @@ pub(super) async fn store<P: Port, B: ByteSource>(
         let under = key.as_deref();
         let written = write(port, &intent, &data_key, under, form, body, now).await?;
         let key = key.map(|key| (key, written.upload.fingerprint()));
-        let ttl = Millis::from_secs(policy.ttl_seconds);
-        within("details", written.upload.said.keep_until, now, ttl)?;
-        let document = document(port, &intent, written, data_key, provenance, now, ttl)?;
+        let kind = Kind {
+            purpose: written.upload.purpose,
+            owner: &intent.owner,
+            tier: caller.payer.tier.as_deref(),
+        };
+        let kept = retention(policy, kind);
+        within("details", written.upload.said.keep_until, now, kept.ttl)?;
+        let document = document(port, &intent, written, data_key, provenance, now, kept)?;
         settle(port, &document).await?;
         let told = wire::file(&document, shape);
         let finish = key.map(|(key, fingerprint)| Finish {
@@ -531,7 +537,7 @@ fn document<P: Port>(
     data_key: DataKey,
     provenance: Provenance,
     created: Millis,
-    ttl: Millis,
+    kept: Retention,
 ) -> Result<Document, Refusal> {
     let Written {
         upload,
@@ -566,7 +572,7 @@ fn document<P: Port>(
             .collect(),
         version: intent.version,
         created,
-        expires: created.plus(upload.lifetime.map_or(ttl, |wanted| wanted.min(ttl))),
+        expires: kept.expires(created, upload.lifetime),
         network: intent.network.clone(),
         key: Some(data_key.wrapped),
         about: Box::new(About {
@@ -577,7 +583,7 @@ fn document<P: Port>(
                 model: said.model,
                 ..provenance
             },
-            keep_until: said.keep_until,
+            keep_until: kept.keep_until(created, said.keep_until),
             scan: scan.map(Box::new),
             held_back,
             ..About::default()

@@ -12,23 +12,27 @@ pub mod turn;
 use serde_json::{Map, Value};
 
 use super::gate::Caller;
-use super::owner_key;
 use super::port::{Class, Port, PortFault, call_rows, storage_refusal};
 use super::request::Head;
+use super::{owner_key, owners};
 use crate::base::digest::{Bytes32, hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::json::canonical_object;
 use crate::base::secret::Secret;
 use crate::base::time::Millis;
+use crate::domain::documents::directory::MEMORY_OWNERS;
 use crate::domain::identity::same_site;
 use crate::domain::memory::command::{Command, Full, Key, Limits, Reply};
 use crate::domain::memory::machine::Memory;
 use crate::domain::memory::sealing::{self, At, OWNER_KEY, Place};
 use crate::domain::settings::Settings;
 
+/// What follows an owner's id in the name of the object.
+pub const SUFFIX: &str = "/memory";
+
 /// The object of an owner's memory.
 fn object_of(owner: &str) -> String {
-    [owner, "/memory"].concat()
+    [owner, SUFFIX].concat()
 }
 
 /// Asks an owner's memory.
@@ -84,7 +88,10 @@ pub async fn exported<P: Port>(port: &P, caller: &Caller) -> Result<(Value, Valu
 /// `storage_unavailable`
 pub async fn forget<P: Port>(port: &P, owner: &str) -> Result<u32, Refusal> {
     match ask(port, owner, &Command::Forget).await? {
-        Reply::Forgotten { conversations } => Ok(conversations),
+        Reply::Forgotten { conversations } => {
+            owners::leave(port, MEMORY_OWNERS, owner).await?;
+            Ok(conversations)
+        }
         other => Err(unexpected(other)),
     }
 }
@@ -151,7 +158,10 @@ async fn tell<P: Port>(
 ) -> Result<Reply, Refusal> {
     let mut key = match ask(port, owner, &Command::Key).await? {
         Reply::Key { key: Some(kept) } => OwnerKey::open(port, owner, kept).await?,
-        Reply::Key { key: None } => OwnerKey::new(port, owner).await?,
+        Reply::Key { key: None } => {
+            owners::register(port, MEMORY_OWNERS, owner).await?;
+            OwnerKey::new(port, owner).await?
+        }
         other => return Err(unexpected(other)),
     };
     // Another call may have been the first meanwhile, and everything may have been deleted in between.

@@ -16,11 +16,12 @@ use serde_json::{Map, Value, json};
 
 use super::documents::owner_of;
 use super::gate::Caller;
-use super::owner_key;
 use super::port::{Class, Port, PortFault, call_rows, storage_refusal};
 use super::request::Head;
+use super::{owner_key, owners};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
+use crate::domain::documents::directory::STORE_OWNERS;
 use crate::domain::identity::same_site;
 use crate::domain::llm::request::invalid;
 use crate::domain::retrieval::store::command::{Command, File, Full, Limits, Page, Reply};
@@ -33,9 +34,12 @@ use crate::domain::settings::Settings;
 const MOST: u32 = 100;
 const USUAL: u32 = 20;
 
+/// What follows an owner's id in the name of the object.
+pub const SUFFIX: &str = "/stores";
+
 /// The object of an owner's stores.
 fn object_of(owner: &str) -> String {
-    [owner, "/stores"].concat()
+    [owner, SUFFIX].concat()
 }
 
 /// Asks an owner's stores.
@@ -111,7 +115,7 @@ pub async fn exported<P: Port>(port: &P, caller: &Caller) -> Result<Value, Refus
 /// `storage_unavailable`
 pub async fn forget<P: Port>(port: &P, owner: &str) -> Result<(), Refusal> {
     match ask(port, owner, &Command::Forget).await? {
-        Reply::Forgotten { .. } => Ok(()),
+        Reply::Forgotten { .. } => owners::leave(port, STORE_OWNERS, owner).await,
         other => Err(unexpected(other)),
     }
 }
@@ -230,7 +234,10 @@ async fn tell<P: Port>(
 ) -> Result<Reply, Refusal> {
     let mut key = match key_of(port, owner).await? {
         Some(key) => key,
-        None => OwnerKey(owner_key::OwnerKey::new(port, OWNER_KEY, owner).await?),
+        None => {
+            owners::register(port, STORE_OWNERS, owner).await?;
+            OwnerKey(owner_key::OwnerKey::new(port, OWNER_KEY, owner).await?)
+        }
     };
     // Another call may have been the first meanwhile, and everything may have been deleted in between.
     for _ in 0..3 {

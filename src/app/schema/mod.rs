@@ -168,6 +168,9 @@ pub fn admin(call: Call) -> Shape {
         Call::DocumentHold => gives::<a::DocumentVersions>().takes::<r::DocumentHold>(),
         Call::DocumentUnhold => gives::<a::DocumentVersions>().asks::<r::OwnerQuery>(),
         Call::DocumentRemove => gives::<a::DocumentRemoved>().asks::<r::OwnerQuery>(),
+        Call::Backups => gives::<a::BackupList>(),
+        Call::BackupTake => gives::<a::BackupTaken>(),
+        Call::Restore => gives::<a::RestoreStep>().takes::<r::Restore>(),
         Call::Erase => gives::<a::Erased>().takes::<r::Erase>(),
     }
 }

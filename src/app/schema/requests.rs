@@ -425,6 +425,17 @@ objects! {
         visitor: String,
     }
 
+    /// Which snapshot to put back.
+    #[schemars(deny_unknown_fields)]
+    Restore {
+        /// `ADMIN_TOKEN`.
+        token: String,
+        /// The snapshot's id, `snap_…`.
+        snapshot: String,
+        /// What came into the house since goes; without it a house that was used refuses.
+        discard: Option<bool>,
+    }
+
     /// Which site asks.
     SiteKeyQuery {
         /// `pk_…`; not needed by pages of the site itself.

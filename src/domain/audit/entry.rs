@@ -71,6 +71,10 @@ macro_rules! actions {
 actions! {
     /// The first operator claimed the house.
     HouseClaim = "house.claim",
+    /// A snapshot was put back, or somebody tried to.
+    HouseRestore = "house.restore",
+    /// An operator took a snapshot.
+    BackupTake = "backup.take",
     /// An operator signed in, or tried to.
     OperatorSignIn = "operator.sign_in",
     /// An operator signed out.

@@ -11,6 +11,12 @@ use crate::base::time::Millis;
 /// The name of the directory of documents' owners.
 pub const DOCUMENT_OWNERS: &str = "docs-owners";
 
+/// The name of the directory of those who have conversations or memories.
+pub const MEMORY_OWNERS: &str = "memory-owners";
+
+/// The name of the directory of those who have vector stores.
+pub const STORE_OWNERS: &str = "store-owners";
+
 /// What may be asked of the directory. Every command may be repeated without changing more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
@@ -37,6 +43,11 @@ pub enum Command {
         mark: String,
         /// When to come again; `None` when the owner has nothing left.
         next_due: Option<Millis>,
+    },
+    /// Nothing is kept of this owner any more, and nothing will be.
+    Leave {
+        /// The principal's id.
+        owner: String,
     },
 }
 
@@ -77,6 +88,37 @@ struct Entry {
 
 const ROW_PREFIX: &str = "owner/";
 
+/// When the owner of a row is to be visited, and its mark.
+#[must_use]
+pub fn read_row(value: &str) -> Option<(Millis, String)> {
+    let entry: Entry = serde_json::from_str(value).ok()?;
+    Some((entry.due, entry.mark))
+}
+
+/// A row as it is put back from a snapshot: everybody is visited soon. `None` for who is not to come back.
+#[must_use]
+pub fn restored(
+    key: &str,
+    value: String,
+    now: Millis,
+    is_erased: impl Fn(&str) -> bool,
+) -> Option<String> {
+    let Some(owner) = key.strip_prefix(ROW_PREFIX) else {
+        return Some(value);
+    };
+    if is_erased(owner) {
+        return None;
+    }
+    match serde_json::from_str::<Entry>(&value) {
+        // Where nothing is due, nobody asks for it.
+        Ok(entry) if entry.due > now => {
+            let visited = Entry { due: now, ..entry };
+            Some(serde_json::to_string(&visited).unwrap_or(value))
+        }
+        _ => Some(value),
+    }
+}
+
 impl Machine for Directory {
     type Command = Command;
     type Reply = Reply;
@@ -107,6 +149,10 @@ impl Machine for Directory {
                 mark,
                 next_due,
             } => (Reply::Done, self.done(owner, &mark, next_due)),
+            Command::Leave { owner } if self.owners.contains_key(&owner) => {
+                (Reply::Done, self.remove(&owner))
+            }
+            Command::Leave { .. } => (Reply::Done, Effects::default()),
         }
     }
 

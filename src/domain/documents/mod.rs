@@ -23,6 +23,7 @@ pub mod part;
 pub mod pointers;
 pub mod quota;
 pub mod range;
+pub mod retention;
 pub mod said;
 pub mod scan;
 pub mod sealing;

@@ -29,6 +29,7 @@ use crate::base::machine::{Effects, Machine, Write};
 use crate::base::time::Millis;
 
 pub mod details;
+pub mod rows;
 pub mod uploads;
 mod versions;
 
@@ -224,6 +225,11 @@ pub enum Command {
         /// The documents' ids.
         ids: Vec<String>,
     },
+    /// Which blobs may these documents have, whatever their state?
+    Blobs {
+        /// The documents' ids.
+        documents: Vec<String>,
+    },
     /// An answer is about to be stored elsewhere.
     NoteAnswer {
         /// Which.
@@ -323,6 +329,11 @@ pub enum Reply {
         purges: Vec<Purge>,
         /// When there will be something to sweep again; `None` when nothing is left beside these.
         next_due: Option<Millis>,
+    },
+    /// These blobs belong to rows.
+    Blobs {
+        /// Their keys, sorted.
+        keys: Vec<String>,
     },
     /// These answers: all of them, or the one that has no place any more and is to be deleted.
     Answers {
@@ -517,6 +528,10 @@ impl Machine for OwnerDocuments {
             ),
             Command::Sweep { limit } => self.sweep(now, limit),
             Command::Purged { ids } => self.purged(&ids),
+            Command::Blobs { documents } => {
+                let keys = self.blobs(now, &documents);
+                (Reply::Blobs { keys }, Effects::default())
+            }
             Command::NoteAnswer { answer } => {
                 let (surplus, writes) = self.answers.note(answer);
                 let answers = surplus.into_iter().collect();
@@ -880,6 +895,18 @@ impl OwnerDocuments {
         });
         let (reply, swept) = self.sweep(now, u32::MAX);
         (reply, effects.and(key).then(swept))
+    }
+
+    /// The keys of every blob that a row of these documents may have, sorted.
+    fn blobs(&self, now: Millis, documents: &[String]) -> Vec<String> {
+        let rows = self.rows.values().map(|row| row.purge(now));
+        let meant = rows.filter(|purge| {
+            let document = purge.document.as_ref().unwrap_or(&purge.id);
+            documents.contains(document)
+        });
+        let mut keys: Vec<String> = meant.flat_map(|purge| purge.keys()).collect();
+        keys.sort_unstable();
+        keys
     }
 
     fn sweep(&mut self, now: Millis, limit: u32) -> (Reply, Effects) {

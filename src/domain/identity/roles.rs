@@ -147,6 +147,8 @@ table! {
     AuditVerify      "audit.verify"      EVERYONE false "Ask for checkpoints and proofs of the audit log";
     AuditExport      "audit.export"      ADMIN    true  "Export the audit log";
     AccessReview     "access.review"     ADMIN    false "Export who may do what";
+    BackupsRead      "backups.read"      ADMIN    false "See which snapshots there are";
+    BackupsWrite     "backups.write"     ADMIN    true  "Take a snapshot now";
     Erase            "erasure.write"     ADMIN    true  "Erase a visitor's data";
 }
 

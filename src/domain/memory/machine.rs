@@ -48,7 +48,13 @@ impl RowMachine for Memory {
         }
         let mut store = Store::open(rows, now)?;
         store.expire()?;
-        store.close()
+        // The alarm that woke us is spent, even when it came too early.
+        let next = store.total.alarm;
+        let step = store.close()?;
+        Ok(Step {
+            alarm: next.filter(|_| !step.delete_all),
+            ..step
+        })
     }
 }
 

@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn what_both_have_comes_before_what_one_has() {
-        let table: &[(&[(&[char], f64)], &str)] = &[
+        type Row<'a> = (&'a [(&'a [char], f64)], &'a str);
+        let table: &[Row<'_>] = &[
             (&[], ""),
             (&[(&['b', 'a'], 1.0)], "ba"),
             (&[(&['a', 'c'], 1.0), (&['b', 'c'], 1.0)], "cab"),

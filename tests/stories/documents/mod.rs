@@ -4,7 +4,9 @@
 mod harm;
 mod keys;
 mod operators;
+mod orphans;
 mod parts;
+mod retention;
 pub mod scanned;
 mod scanner;
 mod sealing;

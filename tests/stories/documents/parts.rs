@@ -101,6 +101,12 @@ pub fn of_parts(port: &FakePort, caller: &Caller, content: &[u8], follow: bool) 
     told["file"]["id"].as_str().unwrap().to_owned()
 }
 
+/// An upload that is open, with one part.
+pub fn open_with_a_part(port: &FakePort, caller: &Caller) {
+    let id = begun(port, caller);
+    added(port, caller, &id, pieces()[0]);
+}
+
 fn cancelled(port: &FakePort, caller: &Caller, id: &str) -> Result<Received, Refusal> {
     let head = head("POST", "/v1/uploads/x/cancel");
     block_on(parts::cancel(port, caller, &head, id)).map(Received::from)

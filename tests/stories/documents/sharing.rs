@@ -179,6 +179,18 @@ fn a_link_opens_to_whoever_has_it_until_its_time_is_over() {
     let received = by_link(&port, token, None).unwrap();
     assert_eq!(received.body, CONTENT);
 
+    // The token need not stand in the path, which logs of requests keep.
+    let in_header = |token: Option<&str>| {
+        let head = Head {
+            link: token.map(str::to_owned),
+            ..head("GET", "/v1/shared/link/content")
+        };
+        block_on(links::content(&port, &anonymous(), &head, "link")).map(Received::from)
+    };
+    assert_eq!(in_header(Some(token)).unwrap().body, CONTENT);
+    assert_eq!(code(in_header(None)), Code::DocumentNotFound);
+    assert_eq!(code(in_header(Some("link"))), Code::DocumentNotFound);
+
     // Neither the id alone nor another secret opens it, and the secret is kept nowhere.
     let nobody = read(&port, &anonymous(), &id, &head("GET", "/"));
     assert_eq!(code(nobody), Code::DocumentNotFound);
@@ -233,6 +245,26 @@ fn a_link_with_a_passphrase_asks_for_it_and_closes_after_too_many_wrong_ones() {
     assert!(by_link(&port, token, Some("correct horse")).is_ok());
     let rows = format!("{:?}", port.rows(Class::Owner));
     assert!(!rows.contains("correct horse"));
+}
+
+#[test]
+fn a_passphrase_that_no_header_can_carry_is_refused() {
+    let port = FakePort::new();
+    let first = visitor("vis_1");
+    let id = uploaded(&port, &first);
+    for passphrase in [
+        "seven77",
+        " correct horse",
+        "correct horse\t",
+        "correct\nhorse",
+    ] {
+        let link = json!({"with": "link", "passphrase": passphrase});
+        let refusal = share(&port, &first, &id, &link).unwrap_err();
+        assert_eq!(refusal.code, Code::InvalidParameter, "{passphrase:?}");
+        assert_eq!(refusal.param.as_deref(), Some("passphrase"));
+    }
+    let link = json!({"with": "link", "passphrase": "\u{6b63}\u{786e}\u{7684}\u{9a6c}"});
+    assert!(share(&port, &first, &id, &link).is_ok());
 }
 
 #[test]
@@ -354,6 +386,11 @@ fn labels_and_dates_change_and_a_retained_document_stays() {
         let refusal = update(&port, &first, &id, &json!({field: value})).unwrap_err();
         assert_eq!(refusal.code, Code::InvalidParameter);
         assert_eq!(refusal.param.as_deref(), Some(field));
+        if field == "expires_at" {
+            let last = START.plus(WEEK).rfc3339();
+            let detail = refusal.detail.unwrap();
+            assert!(detail.contains(&last), "a date that people read: {detail}");
+        }
     }
     assert_eq!(code(remove(&port, &first, &id)), Code::DocumentKept);
     // It expires sooner than it may go: then it stays until it may.

@@ -422,7 +422,8 @@ fn camel(name: &str) -> String {
 // === errors ===
 
 /// What every endpoint below `/api` may answer.
-const EVERYWHERE: [Code; 13] = [
+const EVERYWHERE: [Code; 14] = [
+    Code::HouseRestoring,
     Code::AddressDenied,
     Code::NetworkDenied,
     Code::CountryDenied,
@@ -473,6 +474,13 @@ fn codes_of(endpoint: &Endpoint, shape: &Shape) -> Vec<Code> {
     }
     codes.extend(match endpoint.call {
         Call::Claim | Call::Join => &[Code::InvalidCredentials, Code::Conflict][..],
+        Call::Restore => &[
+            Code::InvalidCredentials,
+            Code::TooManyAttempts,
+            Code::NotFound,
+            Code::Conflict,
+            Code::SnapshotDamaged,
+        ],
         Call::SignIn => &[Code::InvalidCredentials, Code::TooManyAttempts],
         Call::Confirm => &[Code::TooManyAttempts],
         Call::OperatorInvite | Call::DocumentRelease => &[Code::Conflict],

@@ -272,7 +272,7 @@ fn key_fields() -> Value {
 type Part = (&'static str, fn(&mut Desk));
 
 /// The parts; each can stand alone.
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("operators", operators),
     ("keys", keys),
     ("rules", rules),
@@ -280,6 +280,7 @@ const PARTS: [Part; 8] = [
     ("keyring", keyring),
     ("audit", audit),
     ("documents", documents),
+    ("backups", backups),
     ("own factors", own_factors),
 ];
 
@@ -582,6 +583,24 @@ fn own_factors(desk: &mut Desk) {
     desk.call(Call::SignOut, "", "", None);
 }
 
+fn backups(desk: &mut Desk) {
+    desk.sign_in();
+    let taken = desk.call(Call::BackupTake, "", "", None).json();
+    assert_eq!(taken["done"], true, "{taken}");
+    let listed = desk.get(Call::Backups, "", "");
+    assert_eq!(listed["backups"][0]["id"], taken["snapshot"], "{listed}");
+    let body = json!({"token": TOKEN, "snapshot": taken["snapshot"]});
+    assert_eq!(
+        desk.refused(Call::Restore, "", Some(body.clone())),
+        "conflict"
+    );
+    desk.port.lose_objects();
+    let unknown = json!({"token": TOKEN, "snapshot": "snap_000000000000000000ff"});
+    assert_eq!(desk.refused(Call::Restore, "", Some(unknown)), "not_found");
+    assert_eq!(desk.change(Call::Restore, "", body)["done"], true);
+    desk.sign_in();
+}
+
 #[test]
 fn what_the_file_requires_is_required_and_what_it_does_not_know_is_refused() {
     let desk = &mut Desk::new();
@@ -642,6 +661,11 @@ fn what_the_file_requires_is_required_and_what_it_does_not_know_is_refused() {
             Call::DocumentHold,
             "file_000102030405060708090a0b0c0d0e0f",
             json!({"owner": "vis_1", "reason": "a test"}),
+        ),
+        (
+            Call::Restore,
+            "",
+            json!({"token": TOKEN, "snapshot": "snap_000000000000000000ff"}),
         ),
         (
             Call::Erase,

@@ -140,6 +140,7 @@ fn page(
         head: &alternates(&format!("docs/errors/{}", entry.code)),
         main: &main,
         kind: "docs",
+        twin: None,
     })
 }
 
@@ -165,6 +166,7 @@ fn index(layout: &Layout, documents: &[Document], language: Language) -> Outcome
         head: &alternates("docs/errors/"),
         main: &main,
         kind: "docs",
+        twin: None,
     })
 }
 

@@ -281,6 +281,7 @@ pub fn render(layout: &Layout, documents: &[Document]) -> Outcome<Tree> {
             head: &format!("<link rel=\"alternate\" type=\"text/markdown\" href=\"{twin}\">"),
             main: &main,
             kind: "docs",
+            twin: None,
         };
         tree.put(format!("docs/{}.html", document.name), layout.frame(&page)?);
         tree.put(twin.trim_start_matches('/'), document.markdown.clone());

@@ -22,6 +22,22 @@ impl Language {
             Self::Zh => "zh-Hans",
         }
     }
+
+    /// Where the pages of this language begin, without a `/` at the end.
+    pub const fn start(self) -> &'static str {
+        match self {
+            Self::En => "",
+            Self::Zh => "/zh",
+        }
+    }
+
+    /// The other one, and its own name for itself.
+    const fn other(self) -> (Self, &'static str) {
+        match self {
+            Self::En => (Self::Zh, "中文"),
+            Self::Zh => (Self::En, "English"),
+        }
+    }
 }
 
 /// Gatehouse's templates and the operator's title.
@@ -45,6 +61,8 @@ pub struct Page<'a> {
     pub main: &'a str,
     /// A class of `<body>`.
     pub kind: &'a str,
+    /// Address of the page below [`Language::start`], where the other language has it too.
+    pub twin: Option<&'a str>,
 }
 
 impl Layout {
@@ -69,6 +87,11 @@ impl Layout {
     pub fn frame(&self, page: &Page<'_>) -> Outcome<String> {
         let zh = page.language == Language::Zh;
         let title = format!("{} · {}", page.title, self.site_title);
+        let (other, name) = page.language.other();
+        let (start, tag) = (other.start(), other.tag());
+        let other = page.twin.map_or_else(String::new, |path| {
+            format!("<a href=\"{start}{path}\" lang=\"{tag}\" hreflang=\"{tag}\">{name}</a>")
+        });
         fill(
             "layout.html",
             self.template("layout.html")?,
@@ -91,6 +114,8 @@ impl Layout {
                 ("conversations", if zh { "会话" } else { "Conversations" }),
                 ("documents", if zh { "文档存放" } else { "Documents" }),
                 ("docs", if zh { "使用说明" } else { "Docs" }),
+                ("start", page.language.start()),
+                ("other", &other),
                 ("main", page.main),
             ],
         )

@@ -145,32 +145,8 @@ fn own_pages(layout: &Layout, documents: &[docs::Document]) -> Outcome<Tree> {
     for file in ["style.css", "icon.svg"] {
         tree.put(format!("gatehouse/{file}"), layout.template(file)?);
     }
-    let script =
-        format!("{CLOSED}<script type=\"module\" src=\"/gatehouse/documents.js\"></script>");
-    let found = "There is nothing at this address.";
-    let kept = "Keep documents on this site: upload, list, download, delete.";
-    let chat = format!("{CLOSED}<script type=\"module\" src=\"/gatehouse/chat.js\"></script>");
-    let talks = "What you asked here before: go on, rename, delete.";
-    for (file, title, description, head, kind) in [
-        (
-            "conversations.html",
-            "Conversations",
-            talks,
-            chat.as_str(),
-            "wide",
-        ),
-        ("404.html", "Page not found", found, CLOSED, "plain"),
-        ("documents.html", "Documents", kept, script.as_str(), "wide"),
-    ] {
-        let page = Page {
-            title,
-            description,
-            language: Language::En,
-            head,
-            main: layout.template(file)?,
-            kind,
-        };
-        tree.put(file, layout.frame(&page)?);
+    for own in OWN {
+        own.put(layout, &mut tree)?;
     }
     for (file, title, language, kind) in [
         ("ask.html", "Ask", Language::En, "plain"),
@@ -184,6 +160,108 @@ fn own_pages(layout: &Layout, documents: &[docs::Document]) -> Outcome<Tree> {
     }
     Ok(tree)
 }
+
+/// A page of Gatehouse's own, in one language.
+struct Own {
+    /// Its template; served under the name without the language.
+    template: &'static str,
+    language: Language,
+    title: &'static str,
+    description: &'static str,
+    /// The script that it loads.
+    script: Option<&'static str>,
+    kind: &'static str,
+    /// Has the other language a page of the same name?
+    has_twin: bool,
+}
+
+impl Own {
+    fn put(&self, layout: &Layout, tree: &mut Tree) -> Outcome<()> {
+        let name = self.template.split('.').next().unwrap_or_default();
+        let script = self.script.map(|script| {
+            format!("<script type=\"module\" src=\"/gatehouse/{script}.js\"></script>")
+        });
+        let path = format!("/{name}");
+        let page = Page {
+            title: self.title,
+            description: self.description,
+            language: self.language,
+            head: &[CLOSED, script.as_deref().unwrap_or_default()].concat(),
+            main: layout.template(self.template)?,
+            kind: self.kind,
+            twin: self.has_twin.then_some(path.as_str()),
+        };
+        let file = format!("{}{path}.html", self.language.start());
+        tree.put(file.trim_start_matches('/'), layout.frame(&page)?);
+        Ok(())
+    }
+}
+
+const OWN: [Own; 7] = [
+    Own {
+        template: "conversations.html",
+        language: Language::En,
+        title: "Conversations",
+        description: "What you asked here before: go on, rename, delete.",
+        script: Some("chat"),
+        kind: "wide",
+        has_twin: true,
+    },
+    Own {
+        template: "conversations.zh.html",
+        language: Language::Zh,
+        title: "会话",
+        description: "您以前的提问：继续、重命名、删除。",
+        script: Some("chat"),
+        kind: "wide",
+        has_twin: true,
+    },
+    Own {
+        template: "documents.html",
+        language: Language::En,
+        title: "Documents",
+        description: "Keep documents on this site: upload, list, share, download, delete.",
+        script: Some("documents"),
+        kind: "wide",
+        has_twin: true,
+    },
+    Own {
+        template: "documents.zh.html",
+        language: Language::Zh,
+        title: "文档存放",
+        description: "在本网站保存文档：上传、列出、共享、下载、删除。",
+        script: Some("documents"),
+        kind: "wide",
+        has_twin: true,
+    },
+    Own {
+        template: "shared.html",
+        language: Language::En,
+        title: "A shared document",
+        description: "Opens a document that somebody shares by a link.",
+        script: Some("shared"),
+        kind: "plain",
+        has_twin: true,
+    },
+    Own {
+        template: "shared.zh.html",
+        language: Language::Zh,
+        title: "共享的文档",
+        description: "打开他人通过链接共享的文档。",
+        script: Some("shared"),
+        kind: "plain",
+        has_twin: true,
+    },
+    Own {
+        template: "404.html",
+        language: Language::En,
+        title: "Page not found",
+        description: "There is nothing at this address.",
+        script: None,
+        kind: "plain",
+        has_twin: false,
+    },
+];
 
 /// Keeps a page out of search engines and out of the answerer's index.
 const CLOSED: &str = "<meta name=\"robots\" content=\"noindex\">";
@@ -204,6 +282,7 @@ fn worker_template(
         head: CLOSED,
         main,
         kind,
+        twin: None,
     };
     let framed = layout.frame(&page)?;
     let (before, after) = framed.split_once("<title>").unwrap_or((&framed, ""));

@@ -333,6 +333,7 @@ mod tests {
         Call::KeyCreate,
         Call::SiteKeyCreate,
         Call::OperatorInvite,
+        Call::BackupTake,
         // The form shows what stands; it can be set back, most of it by one button.
         Call::KeyChange,
         Call::SiteKeyChange,

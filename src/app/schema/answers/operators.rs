@@ -114,4 +114,62 @@ objects! {
         /// It is.
         ended: bool,
     }
+
+    /// A snapshot. One that cannot be opened has neither sizes nor an end.
+    Backup {
+        /// Its id, `snap_…`.
+        id: String,
+        /// When the first object was read.
+        begun_at: Time,
+        /// When the last one was.
+        ended_at: Option<Time>,
+        /// How many objects.
+        objects: Option<u64>,
+        /// How many rows.
+        rows: Option<u64>,
+        /// How many bytes before they were sealed.
+        bytes: Option<u64>,
+        /// Does it open with the present `MASTER_KEY` or the previous one?
+        usable: bool,
+    }
+
+    /// The snapshots.
+    BackupList {
+        /// Newest first, at most 100.
+        backups: Vec<Backup>,
+        /// `[backup] every_hours`.
+        every_hours: u32,
+        /// `[backup] keep`.
+        keep: u32,
+    }
+
+    /// A snapshot, or a part of one.
+    BackupTaken {
+        /// Its id.
+        snapshot: String,
+        /// Objects so far.
+        objects: u64,
+        /// Is it whole? If not, the same call takes the next part.
+        done: bool,
+    }
+
+    /// How far a restore is.
+    RestoreStep {
+        /// Is everything back? If not, the same call takes the next step.
+        done: bool,
+        /// Pieces that were looked through before anything is written.
+        checked: Option<u64>,
+        /// Pieces that are back.
+        restored: Option<u64>,
+        /// Pieces of the snapshot.
+        of: Option<u64>,
+        /// The snapshot.
+        snapshot: String,
+        /// When it began.
+        begun_at: Time,
+        /// How old it is: what came since is lost.
+        age_seconds: u64,
+        /// Documents of it that were deleted since, and stay so.
+        documents_gone: Option<u64>,
+    }
 }

@@ -1,6 +1,7 @@
 //! HTML cut into tags and text (WHATWG HTML §13.2.5, as far as text needs it).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use pulldown_cmark::{Event, Parser};
 
@@ -42,7 +43,14 @@ pub(super) struct Tokens<'a> {
     is_xml: bool,
     /// The element whose raw content comes next.
     raw: Option<String>,
+    names: Names<'a>,
 }
+
+/// Names of characters that were looked up, since that is slow. 2125 exist; a document with more than
+/// [`MAX_NAMES`] makes them up.
+type Names<'a> = BTreeMap<&'a str, Option<String>>;
+
+const MAX_NAMES: usize = 4096;
 
 impl<'a> Tokens<'a> {
     pub(super) fn of(html: &'a str, is_xml: bool) -> Self {
@@ -50,6 +58,7 @@ impl<'a> Tokens<'a> {
             rest: html,
             is_xml,
             raw: None,
+            names: Names::new(),
         }
     }
 
@@ -58,7 +67,7 @@ impl<'a> Tokens<'a> {
         let text = self.take(end);
         // Of these alone the text is shown, and references are read.
         match name {
-            "textarea" | "title" => Token::Text(unescape(text)),
+            "textarea" | "title" => Token::Text(unescape(text, &mut self.names)),
             _ => Token::Text(Cow::Borrowed(text)),
         }
     }
@@ -153,9 +162,11 @@ impl<'a> Tokens<'a> {
             let is = |known: &str| name.eq_ignore_ascii_case(known);
             // The first of two counts.
             if is("id") {
-                found.id = found.id.or_else(|| value.map(unescape));
+                let read = value.map(|value| unescape(value, &mut self.names));
+                found.id = found.id.or(read);
             } else if is("style") {
-                found.style = found.style.or_else(|| value.map(unescape));
+                let read = value.map(|value| unescape(value, &mut self.names));
+                found.style = found.style.or(read);
             } else if is("hidden") {
                 found.is_hidden = true;
             } else if is("open") {
@@ -192,7 +203,7 @@ impl<'a> Iterator for Tokens<'a> {
         while !self.rest.is_empty() {
             let text = self.take(self.rest.find('<').unwrap_or(self.rest.len()));
             if !text.is_empty() {
-                return Some(Token::Text(unescape(text)));
+                return Some(Token::Text(unescape(text, &mut self.names)));
             }
             if let Some(token) = self.tag() {
                 return Some(token);
@@ -222,7 +233,7 @@ fn end_tag(text: &str, name: &str) -> Option<usize> {
 }
 
 /// Reads character references (§13.5); what is none stays as it is.
-fn unescape(text: &str) -> Cow<'_, str> {
+fn unescape<'a>(text: &'a str, names: &mut Names<'a>) -> Cow<'a, str> {
     if !text.contains('&') {
         return Cow::Borrowed(text);
     }
@@ -234,7 +245,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
         let name = near
             .and_then(|near| near.split_once(';'))
             .map(|(name, _)| name);
-        match name.and_then(|name| Some((name, referred(name)?))) {
+        match name.and_then(|name| Some((name, referred(name, names)?))) {
             Some((name, character)) => {
                 out.push_str(&character);
                 rest = after
@@ -251,7 +262,7 @@ fn unescape(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-fn referred(name: &str) -> Option<String> {
+fn referred<'a>(name: &'a str, names: &mut Names<'a>) -> Option<String> {
     let simple = match name {
         "amp" => "&",
         "lt" => "<",
@@ -274,7 +285,13 @@ fn referred(name: &str) -> Option<String> {
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
-    // The Markdown reader has the table of all 2125 names.
+    if let Some(known) = names.get(name) {
+        return known.clone();
+    }
+    if names.len() >= MAX_NAMES {
+        return None;
+    }
+    // The Markdown reader has the table of all.
     let reference = format!("&{name};");
     let read: String = Parser::new(&reference)
         .filter_map(|event| match event {
@@ -282,12 +299,23 @@ fn referred(name: &str) -> Option<String> {
             _ => None,
         })
         .collect();
-    (read != reference).then_some(read)
+    let read = (read != reference).then_some(read);
+    names.insert(name, read.clone());
+    read
 }
 
 #[cfg(test)]
 mod tests {
-    use super::unescape;
+    use super::{Names, unescape};
+
+    #[test]
+    fn names_that_are_made_up_are_looked_up_a_bounded_number_of_times() {
+        let text: String = (0..10_000).map(|n| format!("&x{n};")).collect();
+        let mut names = Names::new();
+        assert_eq!(unescape(&text, &mut names), text);
+        assert_eq!(names.len(), super::MAX_NAMES);
+        assert_eq!(unescape("&amp;&#65;", &mut names), "&A");
+    }
 
     #[test]
     fn character_references_are_read() {
@@ -307,7 +335,7 @@ mod tests {
             ("&键;&", "&键;&"),
         ];
         for (text, expected) in table {
-            assert_eq!(unescape(text), expected, "{text}");
+            assert_eq!(unescape(text, &mut Names::new()), expected, "{text}");
         }
     }
 }

@@ -33,7 +33,7 @@ pub use principals::{
     Abuse, AccountTier, Admin, Audit, DEFAULT_TENANT, Keyring, Proof, Session, Tenant,
 };
 pub use provider::{Provider, ProviderKind};
-pub use stores::{Cache, Documents, Memory, Retrieval, Streams, Trim};
+pub use stores::{Backup, Cache, Documents, Memory, RetentionClass, Retrieval, Streams, Trim};
 pub use target::{Capability, Target, Tier};
 
 use fault::Faults;
@@ -114,6 +114,9 @@ pub struct Config {
     /// What counts as unusual.
     #[serde(default)]
     pub abuse: Abuse,
+    /// Snapshots of what the objects keep.
+    #[serde(default)]
+    pub backup: Backup,
 }
 
 /// `[site]`
@@ -173,7 +176,7 @@ impl Config {
         self.access.check(&mut faults);
         self.cache.check(&mut faults);
         self.streams.check(&mut faults);
-        self.documents.check(&mut faults);
+        self.documents.check(&self.tiers, &mut faults);
         self.memory.check(&mut faults);
         self.retrieval.check(&self.aliases, &mut faults);
         principals::check_tenants(&self.tenants, &mut faults);
@@ -186,6 +189,7 @@ impl Config {
         self.keyring.check(&mut faults);
         self.audit.check(&mut faults);
         self.abuse.check(&mut faults);
+        self.backup.check(&mut faults);
         faults.0
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::alias::{Alias, Serves};
 use super::fault::Faults;
+use super::principals::AccountTier;
 use super::scan::{External, Policy};
 
 /// `[cache]`
@@ -53,6 +54,8 @@ pub struct Documents {
     pub max_versions: u32,
     /// Accepted content types; `text/*` accepts a whole family.
     pub types: Vec<String>,
+    /// Other lifetimes for some documents: the first that fits counts.
+    pub retention: Vec<RetentionClass>,
     /// What the scan of a document looks for, and what follows.
     pub scan: Policy,
     /// A scanner outside that is asked as well.
@@ -82,9 +85,63 @@ impl Default for Documents {
             ]
             .map(String::from)
             .to_vec(),
+            retention: Vec::new(),
             scan: Policy::default(),
             scanner: External::default(),
         }
+    }
+}
+
+/// `[[documents.retention]]`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionClass {
+    /// What the documents are for; any, if nothing is said.
+    #[serde(default)]
+    pub purpose: Option<String>,
+    /// Whose they are: `visitor`, `key`, `tier:` and a tier; anybody's, if nothing is said.
+    #[serde(default)]
+    pub of: Option<String>,
+    /// How long they are kept, in seconds.
+    pub ttl_seconds: u64,
+    /// How long they must stay, in seconds: nobody deletes them before.
+    #[serde(default)]
+    pub keep_seconds: u64,
+}
+
+impl RetentionClass {
+    fn check(&self, key: &str, tiers: &[AccountTier], faults: &mut Faults) {
+        const PURPOSES: [&str; 6] = [
+            "user_data",
+            "assistants",
+            "vision",
+            "batch",
+            "fine-tune",
+            "evals",
+        ];
+        let purpose = self.purpose.as_deref();
+        faults.unless(
+            purpose.is_none_or(|purpose| PURPOSES.contains(&purpose)),
+            format!("{key}.purpose"),
+            format!("must be one of {}", PURPOSES.join(", ")),
+        );
+        let known = |of: &str| match of.strip_prefix("tier:") {
+            Some(tier) => tiers.iter().any(|known| known.name == tier),
+            None => matches!(of, "visitor" | "key"),
+        };
+        faults.unless(
+            self.of.as_deref().is_none_or(known),
+            format!("{key}.of"),
+            "must be visitor, key, or tier: and the name of a [[tier]]",
+        );
+        // A minute to ten years × 365 d × 86,400 s.
+        let ttl = format!("{key}.ttl_seconds");
+        faults.within(ttl, self.ttl_seconds, 60, 315_360_000);
+        faults.unless(
+            self.keep_seconds <= self.ttl_seconds,
+            format!("{key}.keep_seconds"),
+            "must be at most ttl_seconds",
+        );
     }
 }
 
@@ -222,7 +279,10 @@ impl Cache {
 }
 
 impl Documents {
-    pub(super) fn check(&self, faults: &mut Faults) {
+    pub(super) fn check(&self, tiers: &[AccountTier], faults: &mut Faults) {
+        for (i, class) in self.retention.iter().enumerate() {
+            class.check(&format!("documents.retention[{i}]"), tiers, faults);
+        }
         faults.unless(
             (1..=5_000_000_000).contains(&self.max_bytes),
             "documents.max_bytes",
@@ -265,6 +325,33 @@ impl Documents {
                 "must be a content type such as text/plain or text/*",
             );
         }
+    }
+}
+
+/// `[backup]`
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Backup {
+    /// Hours between the begins of two snapshots; 0: the cron takes none.
+    pub every_hours: u32,
+    /// How many snapshots are kept.
+    pub keep: u32,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self {
+            every_hours: 24,
+            keep: 7,
+        }
+    }
+}
+
+impl Backup {
+    pub(super) fn check(&self, faults: &mut Faults) {
+        // At most a year of 365 d × 24 h.
+        faults.within("backup.every_hours", u64::from(self.every_hours), 0, 8_760);
+        faults.within("backup.keep", u64::from(self.keep), 1, 100);
     }
 }
 

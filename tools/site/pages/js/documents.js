@@ -1,8 +1,10 @@
-// The documents page: upload with progress, list, download, delete, over the OpenAI files endpoints.
+// The documents page: upload with progress, list, download, delete, over the OpenAI files endpoints. What else can be done
+// with a document comes with its details.
 
+import { call, copyButton, inWords, pathOf, size, when, whole } from "./files.js";
 import { Failure, refused, unreachable, view } from "./problems.js";
 import { session } from "./session.js";
-import { language, make, say } from "./texts.js";
+import { make, say } from "./texts.js";
 import { PART_BYTES, begunWith, giveUp, sendInParts, sendWhole, shareOf, unfinished } from "./uploads.js";
 
 /** Rows fetched at once. */
@@ -16,6 +18,9 @@ const status = page.querySelector(".status");
 const problems = page.querySelector(".problems");
 const listing = page.querySelector(".listing");
 const dialog = document.querySelector("dialog.confirm");
+const others = page.querySelector(".others .listed");
+const identity = page.querySelector(".identity");
+const identify = page.querySelector(".identify");
 const kept = page.querySelector(".kept");
 const endButton = kept.querySelector(".end");
 const eraseDialog = document.querySelector("dialog.confirm-erase");
@@ -24,15 +29,7 @@ const announce = (text) => {
   status.textContent = text;
 };
 
-// === Talking to the server ===
-
-async function call(path, options) {
-  const response = await fetch(path, options).catch(() => {
-    throw unreachable();
-  });
-  if (!response.ok) throw await refused(response);
-  return response.json();
-}
+// === Uploading ===
 
 /** A key for each file that was chosen: sent again after a failure it is not stored twice. */
 const keys = new WeakMap();
@@ -42,8 +39,6 @@ function keyOf(file) {
   if (!keys.has(file)) keys.set(file, crypto.randomUUID?.());
   return keys.get(file);
 }
-
-// === Uploading ===
 
 const percent = (share) => `${Math.floor(share * 100)} %`;
 
@@ -164,7 +159,7 @@ function show(error, retry, about) {
     problems.replaceChildren();
     retry();
   };
-  const box = view(about ? { ...problem, detail: [about, problem.detail].filter(Boolean).join(": ") } : problem, again, announce);
+  const box = view(about ? { ...problem, detail: [about, problem.detail].filter(Boolean).join(": ") } : problem, problem.isFinal ? undefined : again, announce);
   problems.append(box);
 }
 
@@ -188,24 +183,6 @@ upload.addEventListener("drop", (event) => {
 
 // === Listing ===
 
-const sizes = ["byte", "kilobyte", "megabyte", "gigabyte"];
-const dates = new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" });
-const zone = new Intl.DateTimeFormat(language, { timeZoneName: "short" });
-
-/** Bytes in decimal units: 1 kB = 1,000 bytes. */
-function size(bytes) {
-  const step = bytes < 1000 ? 0 : Math.min(sizes.length - 1, Math.floor(Math.log10(bytes) / 3));
-  const detail = step === 0 ? { unitDisplay: "long" } : { maximumFractionDigits: 1 };
-  const format = new Intl.NumberFormat(language, { style: "unit", unit: sizes[step], ...detail });
-  return format.format(bytes / 1000 ** step);
-}
-
-function when(seconds) {
-  const date = new Date(seconds * 1000);
-  const name = zone.formatToParts(date).find((part) => part.type === "timeZoneName")?.value ?? "UTC";
-  return make("time", { datetime: date.toISOString(), text: `${dates.format(date)} ${name}` });
-}
-
 let loading = 0;
 
 async function list() {
@@ -226,11 +203,15 @@ function draw(first) {
     listing.replaceChildren(make("p", { class: "empty", text: say("noDocuments") }));
     return;
   }
-  const heads = ["name", "size", "expires", "actions"].map((name) => make("th", { scope: "col", text: say(name) }));
-  const body = make("tbody");
-  const table = make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body);
+  const { table, body } = tableOf(["name", "size", "expires", "actions"]);
   listing.replaceChildren(table);
   append(body, first);
+}
+
+function tableOf(names) {
+  const body = make("tbody");
+  const heads = names.map((name) => make("th", { scope: "col", text: say(name) }));
+  return { body, table: make("table", {}, make("thead", {}, make("tr", {}, ...heads)), body) };
 }
 
 function append(body, part) {
@@ -252,20 +233,71 @@ function append(body, part) {
 }
 
 function row(file) {
-  const link = make("a", { href: `/v1/files/${encodeURIComponent(file.id)}/content`, download: file.filename, text: say("download") });
-  link.setAttribute("aria-label", `${say("download")}: ${file.filename}`);
-  const remove = make("button", { type: "button", class: "quiet", text: say("remove"), "aria-label": `${say("remove")}: ${file.filename}` });
+  const remove = button("remove", file.filename);
+  remove.addEventListener("click", () => confirmDelete(file));
   const expires = make("td", { "data-label": say("expires") }, file.expires_at ? when(file.expires_at) : say("never"));
-  const element = make(
+  return rowWith(file, expires, remove);
+}
+
+/** A row of a document: its name, its size, something else, what can be done with it. */
+function rowWith(file, cell, ...deeds) {
+  const link = make("a", { href: `${pathOf(file.id)}/content`, download: file.filename, text: say("download") });
+  link.setAttribute("aria-label", `${say("download")}: ${file.filename}`);
+  const more = button("details", file.filename);
+  more.dataset.details = file.id;
+  more.addEventListener("click", () => open(file, more));
+  return make(
     "tr",
     {},
     make("th", { scope: "row", text: file.filename }),
     make("td", { "data-label": say("size"), text: size(file.bytes) }),
-    expires,
-    make("td", { class: "actions" }, link, remove),
+    cell,
+    make("td", { class: "actions" }, link, more, ...deeds),
   );
-  remove.addEventListener("click", () => confirmDelete(file));
-  return element;
+}
+
+// === What others share ===
+
+const WORDS = { view: "mayView", comment: "mayComment", edit: "mayEdit" };
+
+async function listOthers() {
+  try {
+    const files = await whole("/v1/shared");
+    if (files.length === 0) {
+      others.replaceChildren(make("p", { class: "empty", text: say("nothingShared") }));
+      return;
+    }
+    const { table, body } = tableOf(["name", "size", "right", "actions"]);
+    body.append(...files.map((file) => rowWith(file, make("td", { "data-label": say("right"), text: say(WORDS[file.gatehouse.right] ?? "mayView") }))));
+    others.replaceChildren(table);
+  } catch (error) {
+    others.replaceChildren();
+    show(error, listOthers);
+  } finally {
+    // Behind the first list, so that nothing moves.
+    others.parentElement.hidden = false;
+  }
+}
+
+// === Details ===
+
+/** Opens the details of a document. Their script comes with the first that are opened. */
+async function open(file, opener) {
+  if (opener.getAttribute("aria-busy") === "true") return;
+  problems.replaceChildren();
+  opener.setAttribute("aria-busy", "true");
+  try {
+    const { details } = await import("./details.js").catch(() => {
+      throw unreachable();
+    });
+    const changed = await details(file.id, page).finally(() => opener.removeAttribute("aria-busy"));
+    if (changed) await Promise.all([list(), listOthers()]);
+    // The rows may be others now.
+    (page.querySelector(`button[data-details="${CSS.escape(file.id)}"]`) ?? input).focus();
+  } catch (error) {
+    opener.removeAttribute("aria-busy");
+    show(error, () => open(file, opener), file.filename);
+  }
 }
 
 // === Deleting ===
@@ -279,7 +311,7 @@ function confirmDelete(file) {
 
 async function remove(file) {
   try {
-    await call(`/v1/files/${encodeURIComponent(file.id)}`, { method: "DELETE" });
+    await call(pathOf(file.id), { method: "DELETE" }).catch((error) => inWords(error, file.id));
     announce(say("removed", file.filename));
     await list();
     input.focus();
@@ -293,8 +325,26 @@ async function remove(file) {
 /** Offers to forget a visitor who is known. Where nobody can tell, there is nothing to offer. */
 async function know() {
   const me = await call("/api/me").catch(() => undefined);
-  kept.hidden = me?.kind !== "visitor";
+  const isKnown = me?.kind === "visitor";
+  kept.hidden = !isKnown;
+  identity.hidden = !isKnown;
+  identify.hidden = isKnown || !me;
+  if (isKnown) identity.replaceChildren(`${say("yourId")} `, make("code", { text: me.id }), " ", copyButton(me.id, say("copyId"), announce));
   endButton.hidden = !me?.session;
+}
+
+/** Makes a visitor of somebody who is not known yet, so that others can share with them. */
+async function becomeKnown() {
+  try {
+    const response = await session.fetch("/api/me/usage", {}, (check) => check && identify.after(check)).catch(() => {
+      throw unreachable();
+    });
+    if (!response.ok) throw await refused(response);
+    await know();
+    identity.querySelector("button")?.focus();
+  } catch (error) {
+    show(error, becomeKnown);
+  }
 }
 
 async function end() {
@@ -318,12 +368,13 @@ async function erase() {
     kept.hidden = true;
     announce(say("erased"));
     input.focus();
-    await list();
+    await Promise.all([list(), listOthers(), know()]);
   } catch (error) {
     show(error, erase);
   }
 }
 
+identify.addEventListener("click", becomeKnown);
 endButton.addEventListener("click", end);
 kept.querySelector(".erase").addEventListener("click", () => {
   eraseDialog.returnValue = "keep";
@@ -332,5 +383,5 @@ kept.querySelector(".erase").addEventListener("click", () => {
 eraseDialog.addEventListener("close", () => eraseDialog.returnValue === "erase" && erase());
 
 listing.append(make("p", { class: "empty", text: say("listLoading") }));
-list().then(know);
+list().then(listOthers).then(know);
 tellUnfinished();

@@ -12,6 +12,7 @@ import { duration, language, make, say } from "./texts.js";
  * @property {number} [wait]       Milliseconds until a retry can succeed.
  * @property {string} [docs]       Path of the error's page.
  * @property {number} [status]     HTTP status of the refusal.
+ * @property {boolean} [isFinal]   A retry would meet the same.
  * @property {boolean} [canGoOn]   The rest of the answer may still be there: a retry reads on, it does not ask anew.
  */
 

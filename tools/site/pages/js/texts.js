@@ -77,6 +77,16 @@ const TEXTS = {
     conversationGone: "This conversation was deleted elsewhere.",
     opened: "{0} is open.",
     rename: "Rename",
+    details: "Details",
+    mayView: "You may read it",
+    mayComment: "You may comment",
+    mayEdit: "You may edit it",
+    right: "Right",
+    nothingShared: "Nothing is shared with you.",
+    yourId: "Your id, for who wants to share with you:",
+    copyId: "Copy your id",
+    keptUntil: "It stays until {0}; until then nobody can delete it.",
+    keptByOperator: "An operator keeps it for now. Ask the operator of this site.",
   },
   zh: {
     you: "您",
@@ -152,13 +162,27 @@ const TEXTS = {
     conversationGone: "此会话已在别处删除。",
     opened: "已打开：{0}。",
     rename: "重命名",
+    details: "详情",
+    mayView: "您可以阅读",
+    mayComment: "您可以评论",
+    mayEdit: "您可以编辑",
+    right: "权限",
+    nothingShared: "没有与您共享的文档。",
+    yourId: "您的标识，供想与您共享的人使用：",
+    copyId: "复制您的标识",
+    keptUntil: "它保留到 {0}；在此之前任何人都不能删除。",
+    keptByOperator: "管理员要求暂时保留。请联系本网站的运营者。",
   },
 };
 
+/** Makes a `say` for the texts of one part of the pages, which come with that part alone. */
+export const speaker =
+  (texts) =>
+  (name, ...values) =>
+    fill(texts[language][name], values);
+
 /** A text with its values in place. */
-export function say(name, ...values) {
-  return fill(TEXTS[language][name], values);
-}
+export const say = speaker(TEXTS);
 
 function fill(text, values) {
   return text.replace(/\{(\d)\}/g, (_, at) => String(values[Number(at)]));

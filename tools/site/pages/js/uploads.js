@@ -54,12 +54,28 @@ async function tell(path, body) {
   return response.json();
 }
 
-/** Sends a file in one request; with a key it can be sent again without being stored twice. */
-export function sendWhole(file, { key, onProgress, signal }) {
+function formOf(file) {
   const body = new FormData();
   body.append("purpose", "user_data");
   body.append("file", file, file.name);
-  return post("/v1/files", body, { headers: key ? { "idempotency-key": key } : {}, onProgress, signal });
+  return body;
+}
+
+/** Sends a file in one request; with a key it can be sent again without being stored twice. */
+export function sendWhole(file, { key, onProgress, signal }) {
+  return post("/v1/files", formOf(file), { headers: key ? { "idempotency-key": key } : {}, onProgress, signal });
+}
+
+/** Sends a new version of a document, which is stored over the content with that SHA-256 alone. */
+export function sendVersion(path, file, { sha256, onProgress, signal }) {
+  return post(`${path}/content`, formOf(file), { headers: { "if-match": `"${sha256}"` }, onProgress, signal });
+}
+
+/** SHA-256 in hexadecimal digits; undefined where the browser cannot tell, without TLS. */
+export async function digestOf(blob) {
+  if (!crypto.subtle) return undefined;
+  const digest = await crypto.subtle.digest("SHA-256", await blob.arrayBuffer());
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 // === What was begun ===
@@ -134,9 +150,8 @@ const slice = (file, number) => file.slice((number - 1) * partBytes(file), numbe
 async function isSame(file, part) {
   const content = slice(file, part.part_number);
   if (content.size !== part.bytes) return false;
-  if (!crypto.subtle) return true;
-  const digest = await crypto.subtle.digest("SHA-256", await content.arrayBuffer());
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("") === part.sha256;
+  const digest = await digestOf(content);
+  return digest === undefined || digest === part.sha256;
 }
 
 async function begin(file) {

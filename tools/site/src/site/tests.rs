@@ -91,6 +91,21 @@ fn any_folder_becomes_a_site_with_gatehouses_pages_beside_it() {
 }
 
 #[test]
+fn own_pages_are_there_in_both_languages_and_lead_to_each_other() {
+    let site = built("languages", &[]);
+    for name in ["conversations", "documents", "shared"] {
+        let en = site.tree.text(&format!("{name}.html")).unwrap();
+        let zh = site.tree.text(&format!("zh/{name}.html")).unwrap();
+        assert!(en.contains("<html lang=\"en\"") && zh.contains("<html lang=\"zh-Hans\""));
+        let to_zh = format!("<a href=\"/zh/{name}\" lang=\"zh-Hans\" hreflang=\"zh-Hans\">");
+        let to_en = format!("<a href=\"/{name}\" lang=\"en\" hreflang=\"en\">");
+        assert!(en.contains(&to_zh) && zh.contains(&to_en), "{name}");
+        assert!(zh.contains("<a href=\"/zh/documents\">"), "{name}");
+        assert!(en.contains(".immutable.js\"></script>"), "{name}");
+    }
+}
+
+#[test]
 fn every_error_code_has_a_page_in_both_languages() {
     let site = built("errors", &[]);
     for entry in &gatehouse::base::errors::CATALOGUE {
