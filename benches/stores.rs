@@ -123,7 +123,6 @@ fn run(passages: usize) {
             at: 0,
             passages: texts.iter().map(|text| text.text.clone()).collect(),
             blocks: blocks.collect(),
-            vectors: Vec::new(),
             limits: LIMITS,
         };
         object.ask(put);
@@ -131,7 +130,6 @@ fn run(passages: usize) {
             number,
             length,
             bytes: 0,
-            model: None,
             failure: None,
         });
         building += start.elapsed().as_secs_f64();
@@ -164,7 +162,6 @@ fn run(passages: usize) {
                 let command = Command::Search {
                     store: "vs_1".into(),
                     questions: vec![question.clone()],
-                    near: None,
                     only: None,
                     limit: 50,
                 };

@@ -98,7 +98,6 @@ impl Object {
             blocks: blocks
                 .map(|(first, block)| (hex(&first), base64url(&block)))
                 .collect(),
-            vectors: Vec::new(),
             limits: LIMITS,
         })
     }
@@ -108,7 +107,6 @@ impl Object {
             number,
             length,
             bytes: 100,
-            model: None,
             failure: None,
         })
     }
@@ -124,7 +122,6 @@ impl Object {
         let command = Command::Search {
             store: store(of),
             questions: vec![vec![(hex(&[term; 8]), false)]],
-            near: None,
             only: None,
             limit: 9,
         };
