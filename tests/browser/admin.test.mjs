@@ -162,7 +162,7 @@ test("from set-up to a revoked key, without JavaScript; every section in both th
   // Every section.
   await page.goto("/admin");
   const sections = await page.locator("nav.contents a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
-  assert.equal(sections.length, 16);
+  assert.equal(sections.length, 17);
   const visitor = "/admin/visitors/vis_0123456789abcdefghijkl";
   for (const path of sections) {
     const answer = await page.goto(path);
