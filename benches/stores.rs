@@ -123,6 +123,7 @@ fn run(passages: usize) {
             at: 0,
             passages: texts.iter().map(|text| text.text.clone()).collect(),
             blocks: blocks.collect(),
+            vectors: Vec::new(),
             limits: LIMITS,
         };
         object.ask(put);
@@ -130,6 +131,7 @@ fn run(passages: usize) {
             number,
             length,
             bytes: 0,
+            model: None,
             failure: None,
         });
         building += start.elapsed().as_secs_f64();
@@ -162,6 +164,7 @@ fn run(passages: usize) {
                 let command = Command::Search {
                     store: "vs_1".into(),
                     questions: vec![question.clone()],
+                    near: None,
                     only: None,
                     limit: 50,
                 };

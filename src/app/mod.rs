@@ -13,6 +13,7 @@ pub mod chat;
 pub mod count;
 pub mod documents;
 pub mod drive;
+pub mod embed;
 pub mod embeddings;
 pub mod gate;
 pub mod health;

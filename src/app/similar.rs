@@ -6,18 +6,16 @@
 
 use serde_json::{Map, Value};
 
-use super::attempt::bytes_to_tokens;
-use super::call::{Call, Wishes};
+use super::call::Call;
+use super::embed::embed;
 use super::gate::Caller;
 use super::port::Port;
-use super::raw::{self, RawBody, RawCall};
 use super::reply::{Outcome, Reply};
 use super::stored::shared_with;
 use crate::domain::cache::{self, Entry};
-use crate::domain::llm::raw::Asked;
 use crate::domain::llm::request::ChatRequest;
 use crate::domain::llm::similar::{Index, Quantised};
-use crate::domain::settings::config::{self, Alias, Serves};
+use crate::domain::settings::config::{self, Alias};
 
 /// A question that may be answered by the answer to a similar one.
 pub struct Question {
@@ -43,26 +41,9 @@ pub async fn question<P: Port>(
     let similar = alias.similar.clone()?;
     let settings = port.settings();
     let (text, context) = split(request)?;
-    let embedder = settings.alias(&similar.alias)?;
-    let mut body = Map::new();
-    body.insert("input".into(), text.as_str().into());
-    body.insert("encoding_format".into(), "float".into());
-    let call = RawCall {
-        alias: similar.alias.clone(),
-        serves: Serves::Embeddings,
-        path: "/embeddings".to_owned(),
-        body: RawBody::Json(body),
-        asked: Asked {
-            tokens: bytes_to_tokens(text.len() as u64),
-            ..Asked::default()
-        },
-        wishes: Wishes::default(),
-    };
-    let raw = raw::ask(port, caller, embedder, &call).await.ok()?;
-    let embedding = Quantised::of(&vector(&raw.bytes)?)?;
-    let model = raw.target.clone();
-    let (mut drive, spent) = (raw.drive, raw.outcome);
-    drive.settle().await;
+    let embedded = embed(port, caller, &similar.alias, &[&text], None).await?;
+    let embedding = Quantised::of(embedded.vectors.first()?)?;
+    let (model, spent) = (embedded.model, embedded.spent);
     let secret = &settings.keys.as_ref()?.cache;
     let endpoint = cache::chat_endpoint(request.protocol);
     let name = cache::key(
@@ -96,19 +77,6 @@ fn split(request: &ChatRequest) -> Option<(String, Map<String, Value>)> {
     let text = content.as_str()?.trim().to_owned();
     *content = Value::Null;
     (!text.is_empty()).then_some((text, context))
-}
-
-fn vector(bytes: &[u8]) -> Option<Vec<f32>> {
-    #[derive(serde::Deserialize)]
-    struct List {
-        data: Vec<Item>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Item {
-        embedding: Vec<f32>,
-    }
-    let list: List = serde_json::from_slice(bytes).ok()?;
-    list.data.into_iter().next().map(|item| item.embedding)
 }
 
 impl Question {

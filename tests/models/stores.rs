@@ -279,6 +279,7 @@ fn add(
             at: at as u32,
             passages: passages.to_vec(),
             blocks,
+            vectors: Vec::new(),
             limits: LIMITS,
         };
         // Once more than needed: it may be repeated.
@@ -300,6 +301,7 @@ fn add(
         number,
         length,
         bytes: 1,
+        model: None,
         failure,
     };
     match object.ask(fails_at, &end) {
@@ -324,6 +326,7 @@ fn agrees(object: &mut Object, naive: &Naive, deed: &Deed) -> Result<(), TestCas
     let command = Command::Search {
         store: store_id(*store),
         questions: vec![question.iter().map(|t| (hex(&digest(*t)), false)).collect()],
+        near: None,
         only: only.clone(),
         limit: u32::from(*most),
     };
@@ -343,6 +346,7 @@ fn agrees(object: &mut Object, naive: &Naive, deed: &Deed) -> Result<(), TestCas
             place,
             score,
             sealed: text,
+            ..
         } = hit;
         let own = scores.get(&(*number, *place));
         prop_assert!(own.is_some(), "{:?} has no term of {:?}", hit, question);

@@ -124,6 +124,7 @@ fn lookup(
     filters.as_ref().map(Filter::read).transpose()?;
     let ranking = given("ranking_options");
     wire::ranking(ranking.as_ref())?;
+    wire::weights(ranking.as_ref())?;
     let most = match fields.get("max_num_results") {
         None | Some(Value::Null) => None,
         some => Some(wire::most(some, 0)?),
@@ -225,11 +226,13 @@ pub async fn passages<P: Port>(
         most: lookup.most.unwrap_or(config.max_results),
         threshold,
         rerank,
+        weights: wire::weights(lookup.ranking.as_ref())?,
     };
     let everywhere = Wanted {
         filter: None,
         threshold: 0.0,
         rerank: true,
+        weights: (1.0, 1.0),
         most: config.max_results,
         ..wanted.clone()
     };

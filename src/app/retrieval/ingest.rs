@@ -5,9 +5,10 @@
 
 use serde_json::{Value, json};
 
-use super::search::is_of;
+use super::search::{embedder, is_of};
 use super::{OwnerKey, ask, key_of, limits, not_found, unexpected};
 use crate::app::documents::door;
+use crate::app::embed::embed;
 use crate::app::gate::Caller;
 use crate::app::port::Port;
 use crate::base::digest::{base64url, hex};
@@ -19,11 +20,19 @@ use crate::domain::retrieval::extract::{ExtractFault, extract};
 use crate::domain::retrieval::format::format_of;
 use crate::domain::retrieval::store::command::{Blame, Command, Failure, File, Reply};
 use crate::domain::retrieval::store::index::Builder;
-use crate::domain::retrieval::store::sealing::{At, hidden, term_key};
+use crate::domain::retrieval::store::near::joined;
+use crate::domain::retrieval::store::sealing::{At, hidden, seal_vectors, term_key, vector_key};
 use crate::domain::retrieval::terms::terms_of_passage;
+use crate::domain::retrieval::vector::{Unit, encode};
 
 /// Sealed bytes that go to the object at once: far below what one message carries (32 MiB), and no long pause for others.
 const BYTES_AT_ONCE: usize = 1_048_576;
+
+/// Texts that are embedded at once: far below what providers take (OpenAI: 2,048 texts and 300,000 tokens).
+const EMBEDDED_AT_ONCE: usize = 64;
+
+/// Embeddings of a row: of 1,536 numbers they come to 394 KB.
+const VECTORS_OF_ROW: usize = 256;
 
 /// Waits before a step is tried again: storage that is away for a moment is back after that.
 const TRY_AGAIN_AFTER: [Millis; 2] = [Millis(200), Millis(1000)];
@@ -42,7 +51,10 @@ pub(super) async fn ingest<P: Port>(
     file: &File,
 ) -> Result<(), Refusal> {
     let done = match document(port, caller, file).await {
-        Ok(passages) => put(port, owner, file, &passages).await,
+        Ok(passages) => match embedded(port, caller, &passages).await {
+            Ok(vectors) => put(port, owner, file, &passages, vectors).await,
+            Err(failure) => Err(Stopped::By(failure)),
+        },
         Err(failure) => Err(Stopped::By(failure)),
     };
     let (failure, cause) = match done {
@@ -56,6 +68,7 @@ pub(super) async fn ingest<P: Port>(
         number: file.number,
         length: 0,
         bytes: 0,
+        model: None,
         failure: Some(failure),
     };
     let told = again(port, owner, &end).await;
@@ -105,12 +118,55 @@ async fn document<P: Port>(port: &P, caller: &Caller, file: &File) -> Read {
     Ok(passages(&blocks, chunking))
 }
 
+/// Embeddings of passages, encoded, and the model that made them; nothing where the house has none.
+async fn embedded<P: Port>(
+    port: &P,
+    caller: &Caller,
+    passages: &[Passage],
+) -> Result<Option<(String, Vec<Vec<u8>>)>, Failure> {
+    let Some(alias) = embedder(port) else {
+        return Ok(None);
+    };
+    let dimensions = port.settings().config.retrieval.dimensions;
+    let texts: Vec<String> = passages
+        .iter()
+        .map(|passage| [passage.heading.as_str(), "\n", &passage.text].concat())
+        .collect();
+    let again = || {
+        let message = "Its embeddings could not be made just now: add it again.";
+        failed(Blame::ServerError, message)
+    };
+    let mut model = None;
+    let mut all = Vec::with_capacity(texts.len());
+    for texts in texts.chunks(EMBEDDED_AT_ONCE) {
+        let texts: Vec<&str> = texts.iter().map(|text| text.trim()).collect();
+        let made = embed(port, caller, &alias, &texts, Some(dimensions)).await;
+        let made = made.ok_or_else(again)?;
+        // Another model may have answered meanwhile, and what two made cannot be compared.
+        if *model.get_or_insert_with(|| made.model.clone()) != made.model {
+            return Err(again());
+        }
+        for vector in &made.vectors {
+            all.push(encode(&Unit::of(vector).ok_or_else(again)?));
+        }
+    }
+    let same = all.windows(2).all(|two| match two {
+        [one, other] => one.len() == other.len(),
+        _ => true,
+    });
+    if !same {
+        return Err(again());
+    }
+    Ok(model.map(|model| (model, all)))
+}
+
 /// Passages and index to the object, and at the end the word that all of it is there.
 async fn put<P: Port>(
     port: &P,
     owner: &str,
     file: &File,
     passages: &[Passage],
+    vectors: Option<(String, Vec<Vec<u8>>)>,
 ) -> Result<(), Stopped> {
     let key = key_of(port, owner).await?.ok_or(Stopped::Gone)?;
     let terms = term_key(key.0.key.reveal());
@@ -158,6 +214,28 @@ async fn put<P: Port>(
             size = 0;
         }
     }
+    let mut model = None;
+    if let Some((made_by, vectors)) = vectors {
+        let key = vector_key(key.0.key.reveal());
+        for (vectors, first) in vectors
+            .chunks(VECTORS_OF_ROW)
+            .zip((0_u32..).step_by(VECTORS_OF_ROW))
+        {
+            let plain = joined(vectors);
+            let sealed = seal_vectors(&key, (file.number, first), &port.random(), &plain);
+            bytes = bytes.saturating_add(sealed.len() as u64);
+            let command = Command::Put {
+                number: file.number,
+                at: 0,
+                passages: Vec::new(),
+                blocks: Vec::new(),
+                vectors: vec![(first, base64url(&sealed))],
+                limits: limits(port.settings()),
+            };
+            told(again(port, owner, &command).await?)?;
+        }
+        model = Some(made_by);
+    }
     if !(waiting.is_empty() && blocks.is_empty()) {
         sent(port, owner, file, at, waiting, blocks).await?;
     }
@@ -165,6 +243,7 @@ async fn put<P: Port>(
         number: file.number,
         length,
         bytes,
+        model,
         failure: None,
     };
     match again(port, owner, &end).await? {
@@ -187,9 +266,14 @@ async fn sent<P: Port>(
         at,
         passages,
         blocks,
+        vectors: Vec::new(),
         limits: limits(port.settings()),
     };
-    match again(port, owner, &command).await? {
+    told(again(port, owner, &command).await?)
+}
+
+fn told(reply: Reply) -> Result<(), Stopped> {
+    match reply {
         Reply::Done => Ok(()),
         Reply::NotFound => Err(Stopped::Gone),
         Reply::Full { .. } => Err(Stopped::By(failed(

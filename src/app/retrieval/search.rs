@@ -10,20 +10,24 @@ use super::ingest::read;
 use super::{OwnerKey, ask, key_of, not_found, owner_of_it, unexpected};
 use crate::app::body::json_body;
 use crate::app::documents::door::{self, Legible};
+use crate::app::embed::embed;
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port};
 use crate::app::reply::Reply as Answer;
 use crate::app::request::Head;
-use crate::base::digest::hex;
+use crate::base::digest::{base64url, hex};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::answer::tokens::Kind;
 use crate::domain::documents::scan::state::Reader;
 use crate::domain::retrieval::chunk::Passage;
 use crate::domain::retrieval::filter::Filter;
 use crate::domain::retrieval::rerank::{self, Candidate, rerank};
-use crate::domain::retrieval::store::command::{Command, File, Hit, Page, Reply, Status, Term};
-use crate::domain::retrieval::store::sealing::{At, hidden, term_key};
+use crate::domain::retrieval::store::command::{
+    Command, File, Hit, Near, Page, Reply, Status, Term,
+};
+use crate::domain::retrieval::store::sealing::{At, hidden, term_key, vector_key};
 use crate::domain::retrieval::terms::terms_of_question;
+use crate::domain::retrieval::vector::{Unit, encode};
 use crate::domain::retrieval::wire;
 
 /// Results when none are asked for (as OpenAI has it).
@@ -42,6 +46,8 @@ pub struct Wanted {
     pub threshold: f64,
     /// Are they looked at a second time, with their text?
     pub rerank: bool,
+    /// What words count, and what embeddings do.
+    pub weights: (f64, f64),
 }
 
 /// A passage that was found, and that may be read.
@@ -55,6 +61,8 @@ pub struct Found {
     pub attributes: Map<String, Value>,
     /// From 0 to 1.
     pub score: f64,
+    /// The cosine of its embedding to the question's, where there are both.
+    pub cosine: Option<f64>,
     /// What it says.
     pub passage: Passage,
 }
@@ -80,6 +88,7 @@ pub async fn search<P: Port, B: ByteSource>(
         most: wire::most(fields.get("max_num_results"), USUAL)?,
         threshold,
         rerank,
+        weights: wire::weights(fields.get("ranking_options"))?,
     };
     let found = find(port, caller, &owner, store, &wanted).await?;
     let data = found.iter().map(|found| {
@@ -140,6 +149,7 @@ pub async fn find<P: Port>(
     let command = Command::Search {
         store: store.to_owned(),
         questions: questions.collect(),
+        near: near(port, caller, &key, wanted).await,
         only,
         limit: u32::try_from(rerank::MOST).unwrap_or(u32::MAX),
     };
@@ -167,10 +177,40 @@ pub async fn find<P: Port>(
             filename: document.filename.clone(),
             attributes: key.attributes(port, owner, store, file)?,
             score: hit.score.into(),
+            cosine: hit.cosine.map(f64::from),
             passage: opened(port, &key, owner, hit)?,
         });
     }
     Ok(ranked(found, wanted))
+}
+
+/// The alias that makes embeddings, where the house has one that can.
+pub(super) fn embedder<P: Port>(port: &P) -> Option<String> {
+    let settings = port.settings();
+    let name = settings.config.retrieval.embeddings.as_ref()?;
+    let alias = settings.alias(name)?;
+    (!alias.targets.is_empty()).then(|| name.clone())
+}
+
+/// The questions by their embeddings. Where none are made, words alone count.
+async fn near<P: Port>(port: &P, caller: &Caller, key: &OwnerKey, wanted: &Wanted) -> Option<Near> {
+    let alias = embedder(port).filter(|_| wanted.weights.1 > 0.0)?;
+    let dimensions = port.settings().config.retrieval.dimensions;
+    let texts: Vec<&str> = wanted.questions.iter().map(String::as_str).collect();
+    if texts.iter().any(|text| text.is_empty()) {
+        return None;
+    }
+    let made = embed(port, caller, &alias, &texts, Some(dimensions)).await?;
+    let questions = made.vectors.iter().map(|vector| {
+        let unit = Unit::of(vector)?;
+        Some(base64url(&encode(&unit)))
+    });
+    Some(Near {
+        key: base64url(vector_key(key.0.key.reveal()).reveal()),
+        model: made.model,
+        questions: questions.collect::<Option<_>>()?,
+        weights: wanted.weights,
+    })
 }
 
 /// The numbers of the files that pass a filter.
@@ -262,7 +302,7 @@ fn ranked(mut found: Vec<Found>, wanted: &Wanted) -> Vec<Found> {
                 heading: &one.passage.heading,
                 filename: &one.filename,
                 bm25: one.score,
-                vector: None,
+                vector: one.cosine,
             })
             .collect();
         let order = rerank(&question, &candidates);
@@ -277,6 +317,11 @@ fn ranked(mut found: Vec<Found>, wanted: &Wanted) -> Vec<Found> {
                 })
             })
             .collect();
+    } else if found.iter().any(|one| one.cosine.is_some()) {
+        // The order is the one of both; the score says how near it is.
+        for one in &mut found {
+            one.score = one.cosine.unwrap_or_default().clamp(0.0, 1.0);
+        }
     } else if best > 0.0 {
         for one in &mut found {
             one.score /= best;

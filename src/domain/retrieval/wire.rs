@@ -300,6 +300,28 @@ pub fn ranking(given: Option<&Value>) -> Result<(bool, f64), Refusal> {
     Ok((rerank, threshold))
 }
 
+/// What words count in a search, and what embeddings do.
+///
+/// # Errors
+/// `invalid_parameter`
+pub fn weights(given: Option<&Value>) -> Result<(f64, f64), Refusal> {
+    let weights = given.and_then(|options| options.get("hybrid_search"));
+    let Some(weights) = weights.filter(|weights| !weights.is_null()) else {
+        return Ok((1.0, 1.0));
+    };
+    let weight = |name: &str| {
+        let weight = weights.get(name).and_then(Value::as_f64);
+        weight.filter(|weight| (0.0..=1_000.0).contains(weight))
+    };
+    weight("text_weight")
+        .zip(weight("embedding_weight"))
+        .filter(|(text, embedding)| text + embedding > 0.0)
+        .ok_or_else(|| {
+            let rule = "must have text_weight and embedding_weight, of which one is above 0";
+            invalid("ranking_options.hybrid_search", rule)
+        })
+}
+
 /// How many results at most.
 ///
 /// # Errors

@@ -568,3 +568,122 @@ fn only_what_may_be_read_now_is_found() {
     assert_eq!(bob.finds(&port, &store, "whales"), [""; 0]);
     assert_eq!(content_rows(&port), 0);
 }
+
+/// A house whose provider embeds by what a text is about, whatever its words.
+fn embedding(change: impl FnOnce(&mut gatehouse::domain::settings::config::Config)) -> FakePort {
+    let port = reading(|config| {
+        let mut embed = config.aliases[0].clone();
+        embed.name = "embed".into();
+        embed.serves = gatehouse::domain::settings::config::Serves::Embeddings;
+        embed.system = None;
+        embed.targets[0].model = Some("numbers".into());
+        config.aliases.push(embed);
+        config.retrieval.embeddings = Some("embed".into());
+        config.retrieval.dimensions = 16;
+        change(config);
+    });
+    port.provider_that("numbers", |sent| {
+        let asked = sent.json();
+        assert_eq!(asked["dimensions"], 16);
+        let texts = match &asked["input"] {
+            Value::Array(texts) => texts.clone(),
+            one => vec![one.clone()],
+        };
+        let data: Vec<Value> = texts
+            .iter()
+            .enumerate()
+            .map(|(index, text)| {
+                let text = text.as_str().unwrap();
+                let about = |words: &[&str]| words.iter().any(|word| text.contains(word));
+                let mut numbers = vec![0.01; 16];
+                for (at, words) in [&["dog", "puppy"][..], &["car", "vehicle"], &["rain"]]
+                    .iter()
+                    .enumerate()
+                {
+                    numbers[at] = if about(words) { 1.0 } else { 0.0 };
+                }
+                json!({"object": "embedding", "index": index, "embedding": numbers})
+            })
+            .collect();
+        let usage = json!({"prompt_tokens": 5, "total_tokens": 5});
+        let whole = json!({"object": "list", "data": data, "model": "numbers", "usage": usage});
+        crate::support::upstream::Scripted::json(200, &whole)
+    });
+    port
+}
+
+#[test]
+fn what_is_said_in_other_words_is_found_by_its_embedding() {
+    let port = embedding(|_| {});
+    port.evict_always();
+    let mut ann = Somebody::default();
+    let store = ann.makes(&port, json!({}));
+    let mut ids = Vec::new();
+    for (name, text) in [
+        ("dog.txt", "A puppy sleeps a lot."),
+        ("car.txt", "The vehicle is in the yard."),
+        ("rain.txt", "It will rain tomorrow in the yard."),
+    ] {
+        let file = ann.uploads(&port, name, text);
+        assert_eq!(ann.adds(&port, &store, &file)["status"], "completed");
+        ids.push(file);
+    }
+    // No word of the question is in the text.
+    assert_eq!(ann.finds(&port, &store, "Which dog?")[0], ids[0]);
+    assert_eq!(ann.finds(&port, &store, "my car")[0], ids[1]);
+    // Words and embeddings together.
+    assert_eq!(ann.finds(&port, &store, "yard vehicle")[0], ids[1]);
+    let weights = |words: f64, embeddings: f64| json!({"query": "dog yard", "ranking_options": {"ranker": "none", "hybrid_search": {"text_weight": words, "embedding_weight": embeddings}}});
+    let by_meaning = ann.searches(&port, &store, weights(0.0, 1.0));
+    assert_eq!(by_meaning[0]["file_id"], json!(ids[0]));
+    let by_words = ann.searches(&port, &store, weights(1.0, 0.0));
+    assert!(by_words.iter().all(|hit| hit["file_id"] != json!(ids[0])));
+    // The numbers lie there sealed, and go with the file.
+    let rows = port.many_rows(Class::Stores);
+    let vectors = || {
+        let rows = port.many_rows(Class::Stores);
+        let keys: Vec<String> = rows
+            .values()
+            .flat_map(|rows| rows.keys().cloned())
+            .collect();
+        keys.iter().filter(|key| key.starts_with("v/")).count()
+    };
+    assert_eq!(vectors(), 3);
+    for (key, row) in rows.values().flatten() {
+        assert!(!key.starts_with("v/") || !row.windows(4).any(|part| part == [127, 0, 0, 1]));
+    }
+    ann.done(
+        &port,
+        "DELETE",
+        &format!("/v1/files/{}", ids[0]),
+        Value::Null,
+    );
+    assert_eq!(vectors(), 2);
+    assert!(!ann.finds(&port, &store, "Which dog?").contains(&ids[0]));
+    // Without a provider words alone count, and a file says that it waits for one.
+    port.provider(
+        "numbers",
+        [crate::support::upstream::Scripted::json(
+            400,
+            &json!({"error": {"message": "no"}}),
+        )],
+    );
+    assert_eq!(ann.finds(&port, &store, "vehicle")[0], ids[1]);
+    assert_eq!(ann.finds(&port, &store, "Which dog?"), [""; 0]);
+    let late = ann.uploads(&port, "late.txt", "A dog again.");
+    let told = ann.adds(&port, &store, &late);
+    assert_eq!(
+        (&told["status"], &told["last_error"]["code"]),
+        (&json!("failed"), &json!("server_error"))
+    );
+    assert!(!content_rows_of(&port, &late));
+}
+
+/// Is anything kept of a file that is not found?
+fn content_rows_of(port: &FakePort, file: &str) -> bool {
+    let rows = port.many_rows(Class::Stores);
+    let coming = rows.values().flat_map(|rows| rows.iter());
+    coming
+        .filter(|(key, _)| key.starts_with("i/"))
+        .any(|(_, row)| says(row, file))
+}

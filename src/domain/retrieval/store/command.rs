@@ -124,6 +124,9 @@ pub struct File {
     pub length: u64,
     /// Bytes of passages and index.
     pub bytes: u64,
+    /// The model that made its embeddings, where it has some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 /// Files that were added together.
@@ -156,6 +159,22 @@ pub struct Page {
 
 /// A block of an index: what it is sorted by, and its bytes, both in base64url.
 pub type SentBlock = (String, String);
+
+/// Embeddings of passages: the place of the first, and all of them, sealed, in base64url.
+pub type SentVectors = (u32, String);
+
+/// A question by its embedding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Near {
+    /// What opens embeddings, in base64url. It is kept nowhere.
+    pub key: String,
+    /// The model that made it.
+    pub model: String,
+    /// The embedding of each question, encoded, in base64url.
+    pub questions: Vec<String>,
+    /// What words count, and what embeddings do.
+    pub weights: (f64, f64),
+}
 
 /// A term of a question: its digest in hex, and whether it is a single character of a script without spaces.
 pub type Term = (String, bool);
@@ -230,6 +249,9 @@ pub enum Command {
         passages: Vec<String>,
         /// Blocks.
         blocks: Vec<SentBlock>,
+        /// Embeddings.
+        #[serde(default)]
+        vectors: Vec<SentVectors>,
         /// How much there may be.
         limits: Limits,
     },
@@ -241,6 +263,9 @@ pub enum Command {
         length: u64,
         /// Bytes of passages and index.
         bytes: u64,
+        /// The model that made its embeddings.
+        #[serde(default)]
+        model: Option<String>,
         /// Why not.
         failure: Option<Failure>,
     },
@@ -316,6 +341,9 @@ pub enum Command {
         store: String,
         /// The terms of each question.
         questions: Vec<Vec<Term>>,
+        /// The same by their embeddings.
+        #[serde(default)]
+        near: Option<Near>,
         /// In files of these numbers alone.
         only: Option<Vec<u64>>,
         /// At most so many.
@@ -334,6 +362,9 @@ pub struct Hit {
     pub place: u32,
     /// The higher the better.
     pub score: f32,
+    /// The cosine to the question, where both have embeddings.
+    #[serde(default)]
+    pub cosine: Option<f32>,
     /// The passage, sealed.
     pub sealed: String,
 }

@@ -3,10 +3,10 @@
 
 use super::command::{
     Batch, Blame, Command, Failure, File, Full, Hit, Limits, NewFile, Page, Reply, SentBlock,
-    Status, Store, Term,
+    SentVectors, Status, Store,
 };
 use super::rows::{self, COMING, KEY, Part, SCHEMA, STORES, Segment, TOTAL, Total};
-use super::search::search;
+use super::search::{Asked, search};
 use super::{schema, tidy};
 use crate::base::digest::from_base64url;
 use crate::base::rows::{RowMachine, Rows, RowsFault, Scan, Step};
@@ -146,14 +146,16 @@ impl<'r, R: Rows> Open<'r, R> {
                 at,
                 passages,
                 blocks,
+                vectors,
                 limits,
-            } => self.put(number, at, &passages, &blocks, &limits),
+            } => self.put(number, (at, &passages), &blocks, &vectors, &limits),
             Command::End {
                 number,
                 length,
                 bytes,
+                model,
                 failure,
-            } => self.end(number, length, bytes, failure),
+            } => self.end(number, (length, bytes), model, failure),
             Command::Files {
                 store,
                 batch,
@@ -191,9 +193,18 @@ impl<'r, R: Rows> Open<'r, R> {
             Command::Search {
                 store,
                 questions,
+                near,
                 only,
                 limit,
-            } => self.search(&store, &questions, only.as_deref(), limit),
+            } => {
+                let asked = Asked {
+                    questions: &questions,
+                    near: near.as_ref(),
+                    only: only.as_deref(),
+                    limit: limit as usize,
+                };
+                self.search(&store, &asked)
+            }
             Command::Forget => {
                 self.emptied = true;
                 Ok(Reply::Forgotten {
@@ -308,6 +319,7 @@ impl<'r, R: Rows> Open<'r, R> {
     fn remove(&mut self, store: &Store) -> Result<(), RowsFault> {
         for file in self.all::<File>(&rows::files(&store.id))? {
             self.rows.remove_all(&rows::passages(file.number))?;
+            self.rows.remove_all(&rows::vectors(file.number))?;
             self.rows.remove_all(&rows::blocks(file.number))?;
             self.rows.remove(&rows::coming(file.number))?;
             self.total.passages = self.total.passages.saturating_sub(file.passages);
@@ -372,6 +384,7 @@ impl<'r, R: Rows> Open<'r, R> {
                 passages: 0,
                 length: 0,
                 bytes: 0,
+                model: None,
             };
             let row = rows::file(id, &file.told.id);
             rows::write(self.rows, &row, &file)?;
@@ -388,9 +401,9 @@ impl<'r, R: Rows> Open<'r, R> {
     fn put(
         &mut self,
         number: u64,
-        at: u32,
-        passages: &[String],
+        (at, passages): (u32, &[String]),
         blocks: &[SentBlock],
+        vectors: &[SentVectors],
         limits: &Limits,
     ) -> Result<Reply, RowsFault> {
         let Some((store, mut file)) = self.coming(number)? else {
@@ -410,6 +423,11 @@ impl<'r, R: Rows> Open<'r, R> {
             let block = block.ok_or_else(|| RowsFault("a block cannot be read".to_owned()))?;
             self.rows.put(&rows::block(number, first), &block)?;
         }
+        for (place, sealed) in vectors {
+            let sealed = from_base64url(sealed);
+            let sealed = sealed.ok_or_else(|| RowsFault("embeddings cannot be read".to_owned()))?;
+            self.rows.put(&rows::vector(number, *place), &sealed)?;
+        }
         self.total.passages = self.total.passages.saturating_add(added);
         file.passages = file.passages.max(behind);
         file.until = self.now.plus(COMING_FOR);
@@ -420,8 +438,8 @@ impl<'r, R: Rows> Open<'r, R> {
     fn end(
         &mut self,
         number: u64,
-        length: u64,
-        bytes: u64,
+        (length, bytes): (u64, u64),
+        model: Option<String>,
         failure: Option<Failure>,
     ) -> Result<Reply, RowsFault> {
         let Some((mut store, mut file)) = self.coming(number)? else {
@@ -436,6 +454,7 @@ impl<'r, R: Rows> Open<'r, R> {
         count(&mut store, file.status, false);
         file.status = Status::Completed;
         (file.length, file.bytes) = (length, bytes);
+        file.model.clone_from(&model);
         count(&mut store, file.status, true);
         if file.passages > 0 {
             let segment = Segment {
@@ -445,6 +464,7 @@ impl<'r, R: Rows> Open<'r, R> {
                     number,
                     first: 0,
                     count: file.passages,
+                    model,
                 }],
             };
             rows::write(self.rows, &rows::segment(&store.id, number), &segment)?;
@@ -587,6 +607,7 @@ impl<'r, R: Rows> Open<'r, R> {
     /// Nothing of a file's content is left, nor is it found any more. Its row is left to the caller.
     fn empty(&mut self, store: &mut Store, file: &File) -> Result<(), RowsFault> {
         self.rows.remove_all(&rows::passages(file.number))?;
+        self.rows.remove_all(&rows::vectors(file.number))?;
         self.total.passages = self.total.passages.saturating_sub(file.passages);
         if file.status == Status::InProgress {
             self.rows.remove(&rows::coming(file.number))?;
@@ -701,6 +722,7 @@ impl<'r, R: Rows> Open<'r, R> {
                     number: file.number,
                     place: rows::number(&key).unwrap_or_default() as u32,
                     score: 0.0,
+                    cosine: None,
                     sealed: String::from_utf8(sealed).map_err(|_| unreadable(&key))?,
                 });
             }
@@ -712,25 +734,12 @@ impl<'r, R: Rows> Open<'r, R> {
         })
     }
 
-    fn search(
-        &mut self,
-        id: &str,
-        questions: &[Vec<Term>],
-        only: Option<&[u64]>,
-        limit: u32,
-    ) -> Result<Reply, RowsFault> {
+    fn search(&mut self, id: &str, asked: &Asked<'_>) -> Result<Reply, RowsFault> {
         let Some(mut store) = self.find(id)? else {
             return Ok(Reply::NotFound);
         };
         let segments = self.segments(id)?;
-        let hits = search(
-            self.rows,
-            &store,
-            &segments,
-            questions,
-            only,
-            limit as usize,
-        )?;
+        let hits = search(self.rows, &store, &segments, asked)?;
         let mut files: Vec<File> = Vec::new();
         for hit in &hits {
             if files.iter().any(|file| file.number == hit.number) {

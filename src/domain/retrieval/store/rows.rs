@@ -10,10 +10,11 @@
 //! | `b/<store>/<batch>` | JSON: a batch |
 //! | `i/<number>` | the row of a file that is on its way |
 //! | `p/<number>/<place>` | a passage of that file, sealed |
+//! | `v/<number>/<place>` | embeddings of that file's passages from that one on, sealed |
 //! | `g/<store>/<segment>` | JSON: which files' terms lie in that segment of the index |
 //! | `x/<segment>/<digest>` | a block of that segment, which begins with that term |
 //!
-//! Ids, times, counts and sizes are in clear. Names, metadata, attributes and passages are sealed before they come here,
+//! Ids, times, counts and sizes are in clear. Names, metadata, attributes, passages and embeddings are sealed before they come here,
 //! and a term is a keyed digest: the rows tell how often some word stands in a passage, and not which.
 
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,9 @@ pub struct Part {
     pub first: u32,
     /// How many they are.
     pub count: u32,
+    /// The model that made their embeddings, where they have some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 impl Segment {
@@ -119,6 +123,16 @@ pub fn passages(number: u64) -> String {
 /// The row of a passage.
 pub fn passage(number: u64, place: u32) -> String {
     format!("p/{number:012}/{place:08}")
+}
+
+/// The rows of a file's embeddings.
+pub fn vectors(number: u64) -> String {
+    format!("v/{number:012}/")
+}
+
+/// The row of the embeddings from that place on.
+pub fn vector(number: u64, place: u32) -> String {
+    format!("v/{number:012}/{place:08}")
 }
 
 /// The rows of a store's segments.

@@ -1,7 +1,8 @@
 //! Which passages answer a question best: BM25 over digests of terms, and several questions in one ranking.
 
-use super::command::{Hit, Store, Term};
+use super::command::{Hit, Near, Store, Term};
 use super::index::{Digest, Posting, Postings, find};
+use super::near;
 use super::rows::{self, Part, Segment};
 use crate::base::digest::from_hex;
 use crate::base::rows::{Rows, RowsFault, Scan};
@@ -15,40 +16,74 @@ pub type Segments = [(u64, Segment)];
 /// A passage: in which segment, which number, and its score.
 type Ranked = (usize, u32, f32);
 
+/// A passage: in which segment, and which number.
+pub type Place = (usize, u32);
+
+/// What is asked.
+pub struct Asked<'a> {
+    /// The terms of each question.
+    pub questions: &'a [Vec<Term>],
+    /// The same by their embeddings.
+    pub near: Option<&'a Near>,
+    /// In files of these numbers alone.
+    pub only: Option<&'a [u64]>,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// The best passages of a store.
 pub fn search(
     rows: &impl Rows,
     store: &Store,
     segments: &Segments,
-    questions: &[Vec<Term>],
-    only: Option<&[u64]>,
-    limit: usize,
+    asked: &Asked<'_>,
 ) -> Result<Vec<Hit>, RowsFault> {
-    let mut rankings = Vec::with_capacity(questions.len());
-    for question in questions {
+    let Asked { only, limit, .. } = *asked;
+    let mut rankings = Vec::with_capacity(asked.questions.len());
+    for question in asked.questions {
         rankings.push(ranked(rows, store, segments, question, only, limit)?);
     }
-    let best = match rankings.pop() {
-        Some(single) if rankings.is_empty() => single,
-        Some(last) => {
-            rankings.push(last);
-            fused(&rankings, limit)
-        }
+    let near = asked
+        .near
+        .and_then(|near| Some((near, near::Asked::of(near)?)));
+    let by_meaning = match &near {
+        Some((_, asked)) => asked.ranked(rows, segments, only, limit)?,
         None => Vec::new(),
     };
-    let mut hits = Vec::with_capacity(best.len());
-    for (at, passage, score) in best {
-        let Some((number, place)) = segments.get(at).and_then(|(_, segment)| {
-            let part = part_of(segment, passage)?;
-            Some((part.number, passage.saturating_sub(part.first)))
-        }) else {
+    let places = match (rankings.as_slice(), by_meaning.as_slice()) {
+        ([single], []) => single
+            .iter()
+            .map(|(at, passage, _)| (*at, *passage))
+            .collect(),
+        (words, meanings) => {
+            let weights = near.as_ref().map_or((1.0, 1.0), |(near, _)| near.weights);
+            fused(words, meanings, weights, limit)
+        }
+    };
+    let scores = |(at, passage): Place| {
+        let all = rankings.iter().flatten();
+        let own = all.filter(|(a, p, _)| (*a, *p) == (at, passage));
+        own.map(|(_, _, score)| *score).fold(0.0, f32::max)
+    };
+    let mut hits = Vec::with_capacity(places.len());
+    for (at, passage) in places {
+        let part = segments
+            .get(at)
+            .and_then(|(_, segment)| part_of(segment, passage));
+        let Some(part) = part else {
             continue;
         };
-        let sealed = rows::text(rows, &rows::passage(number, place))?;
+        let place = passage.saturating_sub(part.first);
+        let cosine = match &near {
+            Some((_, asked)) => asked.cosine(rows, part, place)?,
+            None => None,
+        };
+        let sealed = rows::text(rows, &rows::passage(part.number, place))?;
         hits.extend(sealed.map(|sealed| Hit {
-            number,
+            number: part.number,
             place,
-            score,
+            score: scores((at, passage)),
+            cosine,
             sealed,
         }));
     }
@@ -147,8 +182,13 @@ fn best(mut all: Vec<Ranked>, limit: usize) -> Vec<Ranked> {
 }
 
 /// One ranking of several: what counts is the place in each.
-fn fused(rankings: &[Vec<Ranked>], limit: usize) -> Vec<Ranked> {
-    let places: Vec<Vec<(usize, u32)>> = rankings
+fn fused(
+    words: &[Vec<Ranked>],
+    meanings: &[Vec<Place>],
+    (words_count, meanings_count): (f64, f64),
+    limit: usize,
+) -> Vec<Place> {
+    let words: Vec<Vec<Place>> = words
         .iter()
         .map(|ranking| {
             ranking
@@ -157,17 +197,12 @@ fn fused(rankings: &[Vec<Ranked>], limit: usize) -> Vec<Ranked> {
                 .collect()
         })
         .collect();
-    let rankings: Vec<Ranking<'_, (usize, u32)>> = places
-        .iter()
-        .map(|places| Ranking {
-            places,
-            weight: 1.0,
-        })
-        .collect();
+    let of = |weight| move |places| Ranking { places, weight };
+    let of_words = words.iter().map(Vec::as_slice).map(of(words_count));
+    let of_meanings = meanings.iter().map(Vec::as_slice).map(of(meanings_count));
+    let rankings: Vec<Ranking<'_, Place>> = of_words.chain(of_meanings).collect();
     let fused = reciprocal_ranks(&rankings).into_iter().take(limit);
-    fused
-        .map(|((at, passage), sum)| (at, passage, sum as f32))
-        .collect()
+    fused.map(|(place, _)| place).collect()
 }
 
 /// The block in which a term stands, if it does.

@@ -178,7 +178,7 @@ impl Config {
         self.streams.check(&mut faults);
         self.documents.check(&self.tiers, &mut faults);
         self.memory.check(&mut faults);
-        self.retrieval.check(&mut faults);
+        self.retrieval.check(&self.aliases, &mut faults);
         principals::check_tenants(&self.tenants, &mut faults);
         self.session.check(&mut faults);
         principals::check_tiers(&self.tiers, &self.session, &mut faults);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::alias::{Alias, Serves};
 use super::fault::Faults;
 use super::principals::AccountTier;
 use super::scan::{External, Policy};
@@ -193,7 +194,7 @@ impl Default for Memory {
 }
 
 /// `[retrieval]`: vector stores, and what is told of documents to a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retrieval {
     /// Stores of one owner.
@@ -210,6 +211,10 @@ pub struct Retrieval {
     pub max_results: usize,
     /// Bytes of passages that a model is told of at most.
     pub max_context_bytes: usize,
+    /// The alias that makes embeddings of passages and questions; without one they are found by their words alone.
+    pub embeddings: Option<String>,
+    /// How many numbers an embedding has.
+    pub dimensions: u32,
 }
 
 impl Default for Retrieval {
@@ -222,6 +227,8 @@ impl Default for Retrieval {
             ttl_seconds: 2_592_000,        // 30 d × 86,400 s
             max_results: 8,
             max_context_bytes: 24_576, // 24 KiB, about 6,000 tokens of English
+            embeddings: None,
+            dimensions: 256,
         }
     }
 }
@@ -381,7 +388,7 @@ impl Memory {
 }
 
 impl Retrieval {
-    pub(super) fn check(&self, faults: &mut Faults) {
+    pub(super) fn check(&self, aliases: &[Alias], faults: &mut Faults) {
         let key = |name: &str| format!("retrieval.{name}");
         let count = |max: u32| u64::from(max);
         // Lists of them are read whole.
@@ -398,6 +405,17 @@ impl Retrieval {
         faults.within(key("max_results"), self.max_results as u64, 1, 50);
         let bytes = self.max_context_bytes as u64;
         faults.within(key("max_context_bytes"), bytes, 1_024, 1_048_576);
+        let serves = |name: &String| {
+            let mut aliases = aliases.iter();
+            aliases.any(|alias| alias.name == *name && alias.serves == Serves::Embeddings)
+        };
+        faults.unless(
+            self.embeddings.as_ref().is_none_or(serves),
+            key("embeddings"),
+            "must name an alias that serves embeddings",
+        );
+        // A question reads them all: 100,000 of 256 numbers are 26 MB.
+        faults.within(key("dimensions"), self.dimensions.into(), 16, 1_536);
     }
 }
 

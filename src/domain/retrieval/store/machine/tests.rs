@@ -98,6 +98,7 @@ impl Object {
             blocks: blocks
                 .map(|(first, block)| (hex(&first), base64url(&block)))
                 .collect(),
+            vectors: Vec::new(),
             limits: LIMITS,
         })
     }
@@ -107,6 +108,7 @@ impl Object {
             number,
             length,
             bytes: 100,
+            model: None,
             failure: None,
         })
     }
@@ -122,6 +124,7 @@ impl Object {
         let command = Command::Search {
             store: store(of),
             questions: vec![vec![(hex(&[term; 8]), false)]],
+            near: None,
             only: None,
             limit: 9,
         };
