@@ -11,7 +11,6 @@ use super::reply::{Body, Reply};
 use super::request::{Head, form_pairs};
 use crate::base::errors::{Code, Refusal, Text};
 use crate::base::headers::CONTENT_SECURITY_POLICY;
-use crate::domain::identity::same_site;
 use crate::domain::llm::Protocol;
 use crate::domain::llm::plan::find_alias;
 use crate::domain::llm::request::{chat_request, invalid, missing};
@@ -37,11 +36,7 @@ pub async fn ask<P: Port, B: ByteSource>(
     head: &Head,
     body: &mut B,
 ) -> Result<Reply<P>, Refusal> {
-    same_site(
-        head.origin.as_deref(),
-        head.fetch_site.as_deref(),
-        &head.own_origin,
-    )?;
+    head.own_site()?;
     let media_type = head
         .content_type
         .as_deref()

@@ -45,7 +45,7 @@ use crate::domain::documents::owner::{self, Order, OwnerDocuments, Purge};
 use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, network_ledger};
 use crate::domain::documents::range::{self, Selection};
 use crate::domain::documents::wire::{self, Shape};
-use crate::domain::identity::{Principal, same_site};
+use crate::domain::identity::Principal;
 
 use reach::reach;
 use sealing::Held;
@@ -69,7 +69,7 @@ const ANTHROPIC_DEFAULT_PAGE: u32 = 20;
 /// As the table says.
 pub async fn list<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Reply<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
 
     // 2
     let shape = shape(head);
@@ -107,7 +107,7 @@ pub async fn get<P: Port>(
     head: &Head,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let held = reach(port, caller, id, None).await?;
     let told = wire::file_for(&held.document, held.right, shape(head));
     Ok(Reply::json(200, told))
@@ -132,7 +132,7 @@ pub async fn content<P: Port>(
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
 
     // 2
     let version = versions::asked_for(head)?;
@@ -208,7 +208,7 @@ pub async fn delete<P: Port>(
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
     let owner = owner_of(caller)
         .filter(|_| is_document_id(id))
         .ok_or_else(not_found)?;
@@ -250,15 +250,6 @@ pub(super) async fn remove<P: Port>(port: &P, owner: &str, id: &str) -> Result<(
 }
 
 // === what the stories share ===
-
-/// Documents are for pages of this site alone: reads as well as writes.
-fn own_site(head: &Head) -> Result<(), Refusal> {
-    same_site(
-        head.origin.as_deref(),
-        head.fetch_site.as_deref(),
-        &head.own_origin,
-    )
-}
 
 fn shape(head: &Head) -> Shape {
     if head.anthropic_version.is_some() {

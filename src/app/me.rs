@@ -18,7 +18,7 @@ use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::audit::entry::{Action, Actor};
 use crate::domain::identity::token::Kind;
-use crate::domain::identity::{Principal, VISITOR_TTL, same_site, set_cookie};
+use crate::domain::identity::{Principal, VISITOR_TTL, set_cookie};
 use crate::domain::limits::rules::Change;
 use crate::domain::settings::config::LimitClass;
 
@@ -169,9 +169,5 @@ fn own_page(head: &Head) -> Result<(), Refusal> {
     if head.authorization.is_some() || head.api_key.is_some() {
         return Ok(());
     }
-    same_site(
-        head.origin.as_deref(),
-        head.fetch_site.as_deref(),
-        &head.own_origin,
-    )
+    head.own_site()
 }

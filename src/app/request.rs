@@ -1,7 +1,8 @@
 //! A request as the stories see it: method, path, the headers that matter, and the body still on its way.
 
+use crate::base::errors::Refusal;
 use crate::base::time::Millis;
-use crate::domain::identity::{Credentials, signature};
+use crate::domain::identity::{Credentials, same_site, signature};
 use crate::domain::route::Dialect;
 
 /// The head of a request. Only these headers are ever read.
@@ -129,6 +130,18 @@ impl Head {
             .as_deref()
             .and_then(|header| header.split([',', ';', '-']).next())
             .is_some_and(|first| first.trim().eq_ignore_ascii_case("zh"))
+    }
+
+    /// Refuses a browser that shows another site: what belongs to a visitor is for pages of this site alone.
+    ///
+    /// # Errors
+    /// `cross_site_refused`
+    pub fn own_site(&self) -> Result<(), Refusal> {
+        same_site(
+            self.origin.as_deref(),
+            self.fetch_site.as_deref(),
+            &self.own_origin,
+        )
     }
 
     /// Was the request made over TLS?

@@ -20,7 +20,7 @@ use crate::base::time::Millis;
 use crate::domain::audit::entry::{Action, Actor};
 use crate::domain::identity::token::{self, Claims, Kind};
 use crate::domain::identity::{
-    Principal, SessionClaims, new_visitor, proof, same_site, set_cookie, turnstile, visitor_cookie,
+    Principal, SessionClaims, new_visitor, proof, set_cookie, turnstile, visitor_cookie,
 };
 use crate::domain::limits::rules::{Change, SiteKey};
 use crate::domain::llm::request::{invalid, missing};
@@ -164,11 +164,7 @@ pub async fn create<P: Port, B: ByteSource>(
 /// `session_required` without one; `limiter_unavailable`.
 pub async fn end<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Reply<P>, Refusal> {
     if head.cookie.is_some() {
-        same_site(
-            head.origin.as_deref(),
-            head.fetch_site.as_deref(),
-            &head.own_origin,
-        )?;
+        head.own_site()?;
     }
     let limits = admit(port, caller, None, LimitClass::Read).await?;
     let Principal::Visitor {
@@ -467,12 +463,7 @@ fn origin_of(head: &Head) -> &str {
 
 /// Is it a page of our own origin? Only such a page keeps cookies.
 fn own_page(head: &Head) -> bool {
-    same_site(
-        head.origin.as_deref(),
-        head.fetch_site.as_deref(),
-        &head.own_origin,
-    )
-    .is_ok()
+    head.own_site().is_ok()
 }
 
 fn known_fields(fields: &Map<String, Value>) -> Result<(), Refusal> {

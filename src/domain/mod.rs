@@ -10,14 +10,15 @@
 //! 6. `llm`: model calls: requests, plans, answers, streams, and what providers' errors mean.
 //! 7. `cache`: canonical request → cache key; what may be kept, and the stored format.
 //! 8. `documents`: manifests, ownership, quotas, multipart, content types, ranges.
-//! 9. `memory`: conversations, exactly limited, sealed, trimmed by whole turns.
-//! 10. `retrieval`: documents → text → passages → terms and vectors; search, fusion and reranking.
-//! 11. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
-//! 12. `keyring`: key versions, their rotation, and what they wrap.
-//! 13. `backup`: snapshots: names, formats, how they are sealed.
-//! 14. `admin`: the operators' API as one table.
-//! 15. `page`: safe HTML for the few pages that the Worker makes itself.
-//! 16. `telemetry`: the log line and trace context.
+//! 9. `owned`: what one owner keeps in an object: rows with sums and a key, sealed texts.
+//! 10. `memory`: conversations, exactly limited, sealed, trimmed by whole turns.
+//! 11. `retrieval`: documents → text → passages → terms and vectors; search, fusion and reranking.
+//! 12. `audit`: the append-only log: entries, tree, tiles, checkpoints, proofs.
+//! 13. `keyring`: key versions, their rotation, and what they wrap.
+//! 14. `backup`: snapshots: names, formats, how they are sealed.
+//! 15. `admin`: the operators' API as one table.
+//! 16. `page`: safe HTML for the few pages that the Worker makes itself.
+//! 17. `telemetry`: the log line and trace context.
 
 pub mod admin;
 pub mod answer;
@@ -30,6 +31,7 @@ pub mod keyring;
 pub mod limits;
 pub mod llm;
 pub mod memory;
+pub mod owned;
 pub mod page;
 pub mod retrieval;
 pub mod route;

@@ -34,7 +34,6 @@ use crate::domain::admin::{Access, Call, Endpoint, Found, find};
 use crate::domain::audit::entry::{Action as Deed, Actor};
 use crate::domain::identity::operators::{Command, Operators, Reply as OperatorsReply, Standing};
 use crate::domain::identity::roles::Action;
-use crate::domain::identity::same_site;
 use crate::domain::limits::rules::Snapshot;
 use crate::domain::limits::{Access as Lists, Source};
 use crate::domain::llm::request::invalid;
@@ -140,11 +139,7 @@ pub async fn api<P: Port, B: ByteSource>(
         _ => context.admit().await?,
     };
     // 4
-    same_site(
-        head.origin.as_deref(),
-        head.fetch_site.as_deref(),
-        &head.own_origin,
-    )?;
+    head.own_site()?;
     // 5
     if let Err(refusal) = signed {
         sign_in::set_up(&context).await?;

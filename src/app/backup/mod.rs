@@ -15,6 +15,7 @@ pub mod snapshot;
 use serde::{Deserialize, Serialize};
 
 use super::objects::{KEYRING, KEYS};
+use super::owned::Owned as _;
 use super::port::{Class, Port, PortFault, RESTORE, SNAPSHOT};
 use super::rules::HOUSE;
 use crate::base::secret::Secret;
@@ -22,6 +23,8 @@ use crate::domain::backup::format::Row;
 use crate::domain::backup::sealing::Keys;
 use crate::domain::documents::directory::{DOCUMENT_OWNERS, MEMORY_OWNERS, STORE_OWNERS};
 use crate::domain::documents::quota::SITE_LEDGER;
+use crate::domain::memory::machine::Memory;
+use crate::domain::retrieval::store::machine::Stores;
 use crate::domain::settings::Settings;
 
 /// A kind of objects that each owner has one of.
@@ -44,12 +47,12 @@ pub const OWNED: [Owned; 3] = [
     Owned {
         directory: MEMORY_OWNERS,
         class: Class::Memory,
-        suffix: super::memory::SUFFIX,
+        suffix: Memory::SUFFIX,
     },
     Owned {
         directory: STORE_OWNERS,
         class: Class::Stores,
-        suffix: super::retrieval::SUFFIX,
+        suffix: Stores::SUFFIX,
     },
 ];
 

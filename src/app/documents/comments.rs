@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::invalid;
 use super::reach::{asked, entitled, who};
 use super::sealing::Held;
 use super::shares::details;
-use super::{invalid, own_site};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port};
@@ -33,7 +33,7 @@ pub async fn create<P: Port, B: ByteSource>(
     body: &mut B,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let fields = json_body(port, head, body).await?;
     if let Some(name) = fields.keys().find(|name| *name != "text") {
         return Err(invalid(name, "Use text."));
@@ -94,7 +94,7 @@ pub async fn list<P: Port>(
     head: &Head,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let command = |who| Command::Details {
         id: id.to_owned(),
         who,
@@ -152,7 +152,7 @@ pub async fn delete<P: Port>(
     id: &str,
     comment: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let command = |who| Command::Details {
         id: id.to_owned(),
         who,

@@ -3,7 +3,7 @@
 use super::reach::{asked, entitled};
 use super::shares::details;
 use super::upload::settle;
-use super::{invalid, own_site, register, shape};
+use super::{invalid, register, shape};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port, storage_refusal};
@@ -33,7 +33,7 @@ pub async fn update<P: Port, B: ByteSource>(
     body: &mut B,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let fields = json_body(port, head, body).await?;
     let said = said(&fields, &FIELDS)?;
     let now = port.now();

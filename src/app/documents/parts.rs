@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::scanner;
 use super::sealing::{Held, new_data_key, new_owner_key, open_data_key, parts as blobs_of};
 use super::upload::{hidden, no_room, reserve, settle, setup_required, undo, visitor};
-use super::{ask_owner, invalid, own_site, owner_of, purge, register, unexpected};
+use super::{ask_owner, invalid, owner_of, purge, register, unexpected};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
 use crate::app::port::{Blobs, ByteSource, Port, storage_refusal};
@@ -56,7 +56,7 @@ pub async fn create<P: Port, B: ByteSource>(
     body: &mut B,
 ) -> Result<Reply<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
     let keys = port.settings().keys.as_ref().ok_or_else(setup_required)?;
     let policy = &port.settings().config.documents;
     let fields = json_body(port, head, body).await?;
@@ -162,7 +162,7 @@ pub async fn add_in_segments<P: Port, B: ByteSource>(
     segment_bytes: u64,
 ) -> Result<Reply<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
     if head.content_encoding.is_some() {
         return Err(Refusal::new(Code::UnsupportedMediaType)
             .detail("Send the form without Content-Encoding."));
@@ -242,7 +242,7 @@ pub async fn get<P: Port>(
     head: &Head,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let (owner, document) = named(caller, id)?;
     match told(port, &owner, &document, Ask::Get).await? {
         Told::Open { upload, .. } => {
@@ -264,7 +264,7 @@ pub async fn list<P: Port>(
     head: &Head,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let (owner, document) = named(caller, id)?;
     match told(port, &owner, &document, Ask::Get).await? {
         Told::Open { upload, .. } => Ok(Reply::json(200, wire::parts(id, &upload.parts))),
@@ -294,7 +294,7 @@ pub async fn complete<P: Port, B: ByteSource>(
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
     let (owner, document) = named(caller, id)?;
     let fields = json_body(port, head, body).await?;
     let (ids, md5) = named_parts(&fields)?;
@@ -388,7 +388,7 @@ pub async fn cancel<P: Port>(
     head: &Head,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let (owner, document) = named(caller, id)?;
     let upload = match told(port, &owner, &document, Ask::Get).await? {
         Told::Open { upload, .. } => upload,

@@ -8,10 +8,10 @@
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::ask_owner;
 use super::reach::{entitled, pointers, reach};
 use super::sealing::{Held, parts};
 use super::shares::details;
-use super::{ask_owner, own_site};
 use crate::app::gate::Caller;
 use crate::app::outward;
 use crate::app::port::{Blobs, Port, storage_refusal};
@@ -76,7 +76,7 @@ pub async fn report<P: Port>(
     head: &Head,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let version = super::versions::asked_for(head)?;
     let held = match version {
         None => entitled(port, caller, id, Right::Edit).await?,

@@ -65,7 +65,7 @@ pub struct DataKey {
 /// `keyring_unavailable`
 pub async fn new_owner_key<P: Port>(port: &P, owner: &str) -> Result<String, Refusal> {
     let made = OwnerKey::new(port, OWNER_KEY, owner).await?;
-    Ok(made.kept)
+    Ok(made.kept.0)
 }
 
 /// The key of a document that is about to be stored.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::reach::{asked, entitled, pointers, who};
-use super::{ask_owner, invalid, own_site, page_length, unexpected};
+use super::{ask_owner, invalid, page_length, unexpected};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port, PortFault, storage_refusal};
@@ -53,7 +53,7 @@ pub async fn create<P: Port, B: ByteSource>(
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
     let fields = json_body(port, head, body).await?;
     let now = port.now();
     let secret: [u8; 16] = port.random();
@@ -118,7 +118,7 @@ pub async fn list<P: Port>(
     head: &Head,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let held = entitled(port, caller, id, Right::Own).await?;
     let now = port.now();
     let shares = held.document.about.shares.iter();
@@ -139,7 +139,7 @@ pub async fn delete<P: Port>(
     id: &str,
     share: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let command = |who| Command::Details {
         id: id.to_owned(),
         who,
@@ -167,7 +167,7 @@ pub async fn delete<P: Port>(
 /// # Errors
 /// 400, 403, 503.
 pub async fn with_me<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let limit = page_length(head, 20, PAGE)?;
     let after = super::cursor(head, "after")?;
     let who = who(caller, None);

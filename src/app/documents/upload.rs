@@ -3,7 +3,7 @@
 use super::details::within;
 use super::scanner;
 use super::sealing::{DataKey, Held, new_data_key, new_owner_key};
-use super::{ask_owner, own_site, owner_of_key, purge, register, shape, unexpected};
+use super::{ask_owner, owner_of_key, purge, register, shape, unexpected};
 use crate::app::gate::{Caller, trusting};
 use crate::app::keyring::keyring;
 use crate::app::objects::ask;
@@ -123,7 +123,7 @@ pub(super) async fn store<P: Port, B: ByteSource>(
     onto: Option<Onto>,
 ) -> Result<Reply<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
     let keys = port.settings().keys.as_ref().ok_or_else(setup_required)?;
     let policy = &port.settings().config.documents;
     let shape = shape(head);

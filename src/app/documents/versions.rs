@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::reach::{asked, entitled, who};
 use super::upload::{Onto, store};
-use super::{invalid, own_site, owner_of, purge, shape, unexpected};
+use super::{invalid, owner_of, purge, shape, unexpected};
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port};
 use crate::app::reply::Reply;
@@ -43,7 +43,7 @@ pub async fn create_in_segments<P: Port, B: ByteSource>(
     id: &str,
     segment_bytes: u64,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let held = entitled(port, caller, id, Right::Edit).await?;
     let etag = range::etag(&held.document.sha256);
     if let Some(expected) = head.if_match.as_deref()
@@ -72,7 +72,7 @@ pub async fn list<P: Port>(
     head: &Head,
     id: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let command = |who| Command::Versions {
         id: id.to_owned(),
         who,
@@ -98,7 +98,7 @@ pub async fn delete<P: Port>(
     id: &str,
     version: &str,
 ) -> Result<Reply<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let number = number(version)?;
     let command = |who| Command::Details {
         id: id.to_owned(),

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::items::{opened, read_items, sealed_items};
-use super::{OwnerKey, ask, digest_of, invalid, limits, not_found, own_site, tell, unexpected};
+use super::{OwnerKey, ask, digest_of, invalid, limits, not_found, open_key, tell, unexpected};
 use crate::app::body::json_body;
 use crate::app::documents::{owner_of, visitor};
 use crate::app::gate::Caller;
+use crate::app::listing;
 use crate::app::port::{ByteSource, Port};
 use crate::app::reply::Reply as Answer;
 use crate::app::request::Head;
@@ -16,10 +17,6 @@ use crate::base::ids::prefixed;
 use crate::domain::memory::command::{Command, Conversation, Order, Reply};
 use crate::domain::memory::sealing::At;
 use crate::domain::memory::wire::{self, CONVERSATION_PREFIX, is_conversation_id};
-
-/// Longest page of a list, and its length when none is given (as OpenAI has it).
-const MOST: u32 = 100;
-const USUAL: u32 = 20;
 
 /// Begins a conversation. Whoever is not known yet becomes a visitor.
 ///
@@ -39,7 +36,7 @@ pub async fn create<P: Port, B: ByteSource>(
     body: &mut B,
 ) -> Result<Answer<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
     let fields = json_body(port, head, body).await?;
     let metadata = wire::metadata(fields.get("metadata"))?;
     let items = match fields.get("items") {
@@ -89,8 +86,8 @@ fn id_of_key(object: &str) -> String {
 /// # Errors
 /// 403 when another site asks, 400 for a page that cannot be, 503 when the store does not answer.
 pub async fn list<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Answer<P>, Refusal> {
-    own_site(head)?;
-    let limit = page_length(head)?;
+    head.own_site()?;
+    let limit = listing::length(head)?;
     let after = head.query_value("after");
     if after.as_deref().is_some_and(|id| !is_conversation_id(id)) {
         return Err(invalid("after", "must be the id of a conversation"));
@@ -121,7 +118,7 @@ async fn page<P: Port>(
     let Some(key) = key else {
         return Ok((Vec::new(), false));
     };
-    let key = OwnerKey::open(port, owner, key).await?;
+    let key = open_key(port, owner, key).await?;
     let data: Result<Vec<Value>, Refusal> = conversations
         .iter()
         .map(|conversation| told(port, &key, owner, conversation))
@@ -240,22 +237,11 @@ pub(super) async fn all<P: Port>(port: &P, owner: &str) -> Result<Vec<Value>, Re
 
 /// Whose a conversation of that id would be.
 pub(super) fn owner_of_it(caller: &Caller, head: &Head, id: &str) -> Result<String, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let owner = owner_of(caller).filter(|_| is_conversation_id(id));
     owner
         .map(std::borrow::Cow::into_owned)
         .ok_or_else(not_found)
-}
-
-pub(super) fn page_length(head: &Head) -> Result<u32, Refusal> {
-    match head.query_value("limit") {
-        None => Ok(USUAL),
-        Some(limit) => limit
-            .parse()
-            .ok()
-            .filter(|limit| (1..=MOST).contains(limit))
-            .ok_or_else(|| invalid("limit", "must be a number from 1 to 100")),
-    }
 }
 
 fn sealed_metadata<P: Port>(
@@ -277,7 +263,7 @@ pub(super) async fn described<P: Port>(
 ) -> Result<Value, Refusal> {
     match reply {
         Reply::Conversation { conversation, key } => {
-            let key = OwnerKey::open(port, owner, key).await?;
+            let key = open_key(port, owner, key).await?;
             told(port, &key, owner, &conversation)
         }
         other => Err(unexpected(other)),

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{OwnerKey, ask, invalid, limits, own_site, tell, unexpected};
+use super::{OwnerKey, ask, invalid, limits, open_key, tell, unexpected};
 use crate::app::body::json_body;
 use crate::app::documents::{owner_of, visitor};
 use crate::app::gate::{Caller, may_store};
@@ -28,7 +28,7 @@ const YOU: &str = "you";
 /// # Errors
 /// 403 when another site asks, 503
 pub async fn list<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Answer<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let data = match owner_of(caller) {
         None => Vec::new(),
         Some(owner) => all(port, &owner).await?,
@@ -47,7 +47,7 @@ pub async fn create<P: Port, B: ByteSource>(
     head: &Head,
     body: &mut B,
 ) -> Result<Answer<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let fields = json_body(port, head, body).await?;
     let now = port.now();
     let said = read(&fields)?;
@@ -83,7 +83,7 @@ pub async fn delete<P: Port>(
     head: &Head,
     id: &str,
 ) -> Result<Answer<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let owner = owner_of(caller).filter(|_| is_item_id(id));
     let owner = owner.ok_or_else(|| Refusal::new(Code::MemoryNotFound))?;
     match ask(port, &owner, &Command::Unremember { id: id.to_owned() }).await? {
@@ -174,7 +174,7 @@ pub(super) async fn all<P: Port>(port: &P, owner: &str) -> Result<Vec<Value>, Re
     if memories.is_empty() {
         return Ok(Vec::new());
     }
-    let key = OwnerKey::open(port, owner, key).await?;
+    let key = open_key(port, owner, key).await?;
     let opened = memories.into_iter().map(|memory| {
         let said = key.object(port, owner, At::Memory(&memory.id), &memory.sealed)?;
         Ok(told(&memory.id, memory.created, memory.expires, said))
@@ -188,7 +188,7 @@ pub(super) async fn all<P: Port>(port: &P, owner: &str) -> Result<Vec<Value>, Re
 /// business: for a page of another site, or a key that may not read what is stored. A store that does not answer costs
 /// the memories and not the answer.
 pub async fn block<P: Port>(port: &P, caller: &Caller, head: &Head) -> Option<String> {
-    own_site(head).ok()?;
+    head.own_site().ok()?;
     may_store(caller, Stores::Read).ok()?;
     let owner = owner_of(caller)?;
     let memories = all(port, &owner).await.ok()?;

@@ -2,10 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::conversations::{described, owner_of_it, page_length};
-use super::{OwnerKey, ask, digest_of, invalid, limits, tell, unexpected};
+use super::conversations::{described, owner_of_it};
+use super::{OwnerKey, ask, digest_of, invalid, limits, open_key, tell, unexpected};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
+use crate::app::listing;
 use crate::app::port::{ByteSource, Port};
 use crate::app::reply::Reply as Answer;
 use crate::app::request::Head;
@@ -80,10 +81,10 @@ pub async fn list<P: Port>(
     id: &str,
 ) -> Result<Answer<P>, Refusal> {
     let owner = owner_of_it(caller, head, id)?;
-    let order = match head.query_value("order").as_deref() {
-        None | Some("desc") => Order::Descending,
-        Some("asc") => Order::Ascending,
-        Some(_) => return Err(invalid("order", "must be asc or desc")),
+    let order = if listing::is_ascending(head)? {
+        Order::Ascending
+    } else {
+        Order::Descending
     };
     let not_here = || invalid("after", "must be the id of an item of this conversation");
     let after = head.query_value("after");
@@ -93,7 +94,7 @@ pub async fn list<P: Port>(
     let command = Command::Items {
         id: id.to_owned(),
         after,
-        limit: page_length(head)?,
+        limit: listing::length(head)?,
         order,
     };
     let reply = ask(port, &owner, &command).await?;
@@ -246,7 +247,7 @@ pub(super) async fn opened_items<P: Port>(
         Reply::Items { items, more, key } => (items, more, key),
         other => return Err(unexpected(other)),
     };
-    let key = OwnerKey::open(port, owner, key).await?;
+    let key = open_key(port, owner, key).await?;
     let opened: Result<Vec<_>, Refusal> = items
         .into_iter()
         .map(|item| {

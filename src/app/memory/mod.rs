@@ -12,38 +12,54 @@ pub mod turn;
 use serde_json::{Map, Value};
 
 use super::gate::Caller;
-use super::port::{Class, Port, PortFault, call_rows, storage_refusal};
-use super::request::Head;
-use super::{owner_key, owners};
-use crate::base::digest::{Bytes32, hex, sha256};
+use super::owned::{self, Owned, Said};
+use super::owner_key::OwnerKey;
+use super::owners;
+use super::port::{Class, Port};
+use crate::base::digest::{hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::json::canonical_object;
-use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::domain::documents::directory::MEMORY_OWNERS;
-use crate::domain::identity::same_site;
 use crate::domain::memory::command::{Command, Full, Key, Limits, Reply};
 use crate::domain::memory::machine::Memory;
-use crate::domain::memory::sealing::{self, At, OWNER_KEY, Place};
+use crate::domain::memory::sealing::OWNER_KEY;
 use crate::domain::settings::Settings;
 
-/// What follows an owner's id in the name of the object.
-pub const SUFFIX: &str = "/memory";
+impl Owned for Memory {
+    const CLASS: Class = Class::Memory;
+    const SUFFIX: &'static str = "/memory";
+    const PURPOSE: &'static str = OWNER_KEY;
+    const OWNERS: &'static str = MEMORY_OWNERS;
+    const KEY: Command = Command::Key;
 
-/// The object of an owner's memory.
-fn object_of(owner: &str) -> String {
-    [owner, SUFFIX].concat()
+    fn said(reply: &Reply) -> Said<'_> {
+        match reply {
+            Reply::Key { key } => Said::Key(key.as_ref()),
+            Reply::Other { key } => Said::Other(key),
+            Reply::Newer => Said::Newer,
+            _ => Said::Nothing,
+        }
+    }
 }
 
 /// Asks an owner's memory.
 async fn ask<P: Port>(port: &P, owner: &str, command: &Command) -> Result<Reply, Refusal> {
-    let reply = call_rows::<Memory>(port, Class::Memory, &object_of(owner), command).await;
-    match reply.map_err(|fault| storage_refusal(&fault))? {
-        Reply::Newer => Err(storage_refusal(&PortFault(
-            "the rows of this memory are of a newer version".to_owned(),
-        ))),
-        reply => Ok(reply),
-    }
+    owned::ask::<Memory>(port, owner, command).await
+}
+
+/// Sends a command with sealed texts.
+async fn tell<P: Port>(
+    port: &P,
+    owner: &str,
+    command: impl Fn(&OwnerKey) -> Command,
+) -> Result<Reply, Refusal> {
+    owned::tell::<Memory>(port, owner, command).await
+}
+
+/// The key that an object gave.
+async fn open_key<P: Port>(port: &P, owner: &str, kept: Key) -> Result<OwnerKey, Refusal> {
+    OwnerKey::open(port, OWNER_KEY, owner, kept).await
 }
 
 /// How much an owner may keep.
@@ -58,15 +74,6 @@ fn limits(settings: &Settings) -> Limits {
         ttl: Millis::from_secs(config.ttl_seconds),
         trim: config.trim,
     }
-}
-
-/// Memory is for pages of this site alone: reads as well as writes.
-fn own_site(head: &Head) -> Result<(), Refusal> {
-    same_site(
-        head.origin.as_deref(),
-        head.fetch_site.as_deref(),
-        &head.own_origin,
-    )
 }
 
 /// Everything that is kept of a caller, opened, for an export.
@@ -94,84 +101,6 @@ pub async fn forget<P: Port>(port: &P, owner: &str) -> Result<u32, Refusal> {
         }
         other => Err(unexpected(other)),
     }
-}
-
-// === sealing ===
-
-/// An owner's key, opened.
-struct OwnerKey {
-    kept: Key,
-    key: Secret<Bytes32>,
-}
-
-impl OwnerKey {
-    /// The one that an object gave.
-    async fn open<P: Port>(port: &P, owner: &str, kept: Key) -> Result<Self, Refusal> {
-        let key = owner_key::opened(port, OWNER_KEY, owner, &kept.0).await?;
-        Ok(Self { kept, key })
-    }
-
-    /// One for an owner who has none.
-    async fn new<P: Port>(port: &P, owner: &str) -> Result<Self, Refusal> {
-        let made = owner_key::OwnerKey::new(port, OWNER_KEY, owner).await?;
-        Ok(Self {
-            kept: Key(made.kept),
-            key: made.key,
-        })
-    }
-
-    fn seal<P: Port>(&self, port: &P, owner: &str, at: At<'_>, text: &str) -> String {
-        let place = Place {
-            tenant: port.tenant(),
-            owner,
-            at,
-        };
-        sealing::seal(self.key.reveal(), &place, &port.random(), text)
-    }
-
-    /// A sealed JSON object.
-    fn object<P: Port>(
-        &self,
-        port: &P,
-        owner: &str,
-        at: At<'_>,
-        sealed: &str,
-    ) -> Result<Map<String, Value>, Refusal> {
-        let place = Place {
-            tenant: port.tenant(),
-            owner,
-            at,
-        };
-        let damaged =
-            |cause: String| Refusal::new(Code::Integrity).cause(format!("{at:?}: {cause}"));
-        let text = sealing::open(self.key.reveal(), &place, sealed);
-        let text = text.map_err(|fault| damaged(fault.to_string()))?;
-        serde_json::from_str(&text).map_err(|error| damaged(error.to_string()))
-    }
-}
-
-/// Sends a command with sealed texts: with the key that counts, whichever that turns out to be.
-async fn tell<P: Port>(
-    port: &P,
-    owner: &str,
-    command: impl Fn(&OwnerKey) -> Command,
-) -> Result<Reply, Refusal> {
-    let mut key = match ask(port, owner, &Command::Key).await? {
-        Reply::Key { key: Some(kept) } => OwnerKey::open(port, owner, kept).await?,
-        Reply::Key { key: None } => {
-            owners::register(port, MEMORY_OWNERS, owner).await?;
-            OwnerKey::new(port, owner).await?
-        }
-        other => return Err(unexpected(other)),
-    };
-    // Another call may have been the first meanwhile, and everything may have been deleted in between.
-    for _ in 0..3 {
-        match ask(port, owner, &command(&key)).await? {
-            Reply::Other { key: kept } => key = OwnerKey::open(port, owner, kept).await?,
-            reply => return Ok(reply),
-        }
-    }
-    Err(Refusal::new(Code::StorageUnavailable).cause("an owner's key changed again and again"))
 }
 
 /// A digest of what is asked, for a call that comes twice.

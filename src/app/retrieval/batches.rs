@@ -4,7 +4,10 @@ use serde_json::{Map, Value};
 
 use super::ingest::ingest;
 use super::search::all;
-use super::{OwnerKey, ask, files, limits, not_found, owner_of_it, page_of, tell, unexpected};
+use super::{
+    OwnerKey, ask, files, limits, not_found, owner_of_it, page_of, sealed_attributes, tell,
+    unexpected,
+};
 use crate::app::body::json_body;
 use crate::app::documents::door;
 use crate::app::gate::Caller;
@@ -116,7 +119,7 @@ pub(super) async fn begun<P: Port>(
 ) -> Result<Vec<File>, Refusal> {
     let command = |key: &OwnerKey| Command::Begin {
         store: store.to_owned(),
-        key: key.kept(),
+        key: key.kept.clone(),
         files: files
             .iter()
             .map(|(file, (version, epoch))| {
@@ -126,7 +129,7 @@ pub(super) async fn begun<P: Port>(
                     version: *version,
                     epoch: *epoch,
                     chunking: (file.chunking.max_tokens, file.chunking.overlap_tokens),
-                    sealed: key.sealed_attributes(port, owner, place, &file.attributes),
+                    sealed: sealed_attributes(port, key, owner, place, &file.attributes),
                 }
             })
             .collect(),

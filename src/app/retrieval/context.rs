@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::search::{Found, Wanted, find};
-use super::{not_found, own_site, owner_of_it};
+use super::{not_found, owner_of_it};
 use crate::app::documents::owner_of;
 use crate::app::gate::{Caller, may_store};
 use crate::app::objects::{ask as ask_object, key_object};
@@ -163,7 +163,7 @@ pub async fn places<P: Port>(
 ) -> Result<Vec<Place>, Refusal> {
     let mut places = Vec::new();
     if let Some(lookup) = &request.lookup {
-        own_site(head)?;
+        head.own_site()?;
         may_store(caller, Stores::Read)?;
         for store in &lookup.stores {
             places.push(Place {

@@ -4,7 +4,10 @@ use serde_json::{Value, json};
 
 use super::batches::{POLL, about_file, begun, exists, looked_at, one};
 use super::ingest::ingest;
-use super::{OwnerKey, ask, not_found, owner_of_it, page_of, tell, unexpected};
+use super::{
+    OwnerKey, ask, attributes, not_found, open_key, owner_of_it, page_of, sealed_attributes, tell,
+    unexpected,
+};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port};
@@ -101,9 +104,9 @@ async fn opened<P: Port>(
 ) -> Result<(Vec<Value>, bool), Refusal> {
     match reply {
         Reply::Files { files, more, key } => {
-            let key = OwnerKey::open(port, owner, key).await?;
+            let key = open_key(port, owner, key).await?;
             let data = files.iter().map(|file| {
-                let attributes = key.attributes(port, owner, store, file)?;
+                let attributes = attributes(port, &key, owner, store, file)?;
                 Ok(wire::file(file, store, &attributes))
             });
             Ok((data.collect::<Result<_, Refusal>>()?, more))
@@ -198,8 +201,8 @@ pub async fn update<P: Port, B: ByteSource>(
     let command = |key: &OwnerKey| Command::Attributes {
         store: store.to_owned(),
         file: file.to_owned(),
-        key: key.kept(),
-        sealed: key.sealed_attributes(port, &owner, (store, file), &attributes),
+        key: key.kept.clone(),
+        sealed: sealed_attributes(port, key, &owner, (store, file), &attributes),
     };
     let reply = tell(port, &owner, command).await?;
     described(port, &owner, store, reply).await
@@ -261,7 +264,7 @@ pub async fn content<P: Port>(
         {
             return Err(not_found());
         }
-        let key = OwnerKey::open(port, &owner, key).await?;
+        let key = open_key(port, &owner, key).await?;
         let more = hits.len() == PASSAGES_AT_ONCE as usize;
         for hit in hits {
             let place = At::Passage(hit.number, hit.place);

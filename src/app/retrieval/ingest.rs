@@ -169,7 +169,7 @@ async fn put<P: Port>(
     vectors: Option<(String, Vec<Vec<u8>>)>,
 ) -> Result<(), Stopped> {
     let key = key_of(port, owner).await?.ok_or(Stopped::Gone)?;
-    let terms = term_key(key.0.key.reveal());
+    let terms = term_key(key.key.reveal());
     let mut index = Builder::default();
     let mut bytes: u64 = 0;
     let mut at: u32 = 0;
@@ -216,7 +216,7 @@ async fn put<P: Port>(
     }
     let mut model = None;
     if let Some((made_by, vectors)) = vectors {
-        let key = vector_key(key.0.key.reveal());
+        let key = vector_key(key.key.reveal());
         for (vectors, first) in vectors
             .chunks(VECTORS_OF_ROW)
             .zip((0_u32..).step_by(VECTORS_OF_ROW))

@@ -7,7 +7,7 @@ use core::task::Poll;
 use serde_json::{Map, Value, json};
 
 use super::ingest::read;
-use super::{OwnerKey, ask, key_of, not_found, owner_of_it, unexpected};
+use super::{OwnerKey, ask, attributes, key_of, not_found, owner_of_it, unexpected};
 use crate::app::body::json_body;
 use crate::app::documents::door::{self, Legible};
 use crate::app::embed::embed;
@@ -139,7 +139,7 @@ pub async fn find<P: Port>(
         Some(filter) => Some(passing(port, &key, owner, store, filter).await?),
     };
     // 2
-    let terms = term_key(key.0.key.reveal());
+    let terms = term_key(key.key.reveal());
     let questions = wanted.questions.iter().map(|question| {
         let counted = terms_of_question(question).into_iter();
         let term = |text: &str| hex(&hidden(&terms, text));
@@ -158,7 +158,7 @@ pub async fn find<P: Port>(
             hits,
             files,
             key: kept,
-        } if kept == key.0.kept => (hits, files),
+        } if kept == key.kept => (hits, files),
         // Everything was deleted and begun anew meanwhile.
         Reply::Passages { .. } => return Ok(Vec::new()),
         other => return Err(unexpected(other)),
@@ -175,7 +175,7 @@ pub async fn find<P: Port>(
         found.push(Found {
             file: file.told.id.clone(),
             filename: document.filename.clone(),
-            attributes: key.attributes(port, owner, store, file)?,
+            attributes: attributes(port, &key, owner, store, file)?,
             score: hit.score.into(),
             cosine: hit.cosine.map(f64::from),
             passage: opened(port, &key, owner, hit)?,
@@ -206,7 +206,7 @@ async fn near<P: Port>(port: &P, caller: &Caller, key: &OwnerKey, wanted: &Wante
         Some(base64url(&encode(&unit)))
     });
     Some(Near {
-        key: base64url(vector_key(key.0.key.reveal()).reveal()),
+        key: base64url(vector_key(key.key.reveal()).reveal()),
         model: made.model,
         questions: questions.collect::<Option<_>>()?,
         weights: wanted.weights,
@@ -236,7 +236,7 @@ async fn passing<P: Port>(
     };
     let mut numbers = Vec::new();
     for file in files {
-        if filter.passes(&key.attributes(port, owner, store, &file)?) {
+        if filter.passes(&attributes(port, &key, owner, store, &file)?) {
             numbers.push(file.number);
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::batches::{begun, finished_behind, looked_at};
-use super::{OwnerKey, ask, limits, not_found, own_site, owner_of_it, page_of, tell, unexpected};
+use super::{OwnerKey, ask, limits, not_found, open_key, owner_of_it, page_of, tell, unexpected};
 use crate::app::body::json_body;
 use crate::app::documents::{owner_of, visitor};
 use crate::app::gate::Caller;
@@ -37,7 +37,7 @@ pub async fn create<P: Port, B: ByteSource>(
     body: &mut B,
 ) -> Result<Answer<P>, Refusal> {
     // 1
-    own_site(head)?;
+    head.own_site()?;
     let fields = json_body(port, head, body).await?;
     let said = wire::said(&fields, Map::new())?;
     let life = wire::expires_after(fields.get("expires_after"))?.flatten();
@@ -54,7 +54,7 @@ pub async fn create<P: Port, B: ByteSource>(
     let text = Value::Object(said.clone()).to_string();
     let command = |key: &OwnerKey| Command::Create {
         id: id.clone(),
-        key: key.kept(),
+        key: key.kept.clone(),
         sealed: key.seal(port, &owner, At::Store(&id), &text),
         life,
         limits: limits(port.settings()),
@@ -77,7 +77,7 @@ pub async fn create<P: Port, B: ByteSource>(
 /// # Errors
 /// 403 when another site asks, 400 for a page that cannot be, 503 when the store does not answer.
 pub async fn list<P: Port>(port: &P, caller: &Caller, head: &Head) -> Result<Answer<P>, Refusal> {
-    own_site(head)?;
+    head.own_site()?;
     let wanted = page_of(head)?;
     for (name, id) in [("after", &wanted.after), ("before", &wanted.before)] {
         if id.as_deref().is_some_and(|id| !is_store_id(id)) {
@@ -105,7 +105,7 @@ pub(super) async fn page<P: Port>(
     let Some(key) = key else {
         return Ok((Vec::new(), false));
     };
-    let key = OwnerKey::open(port, owner, key).await?;
+    let key = open_key(port, owner, key).await?;
     let data = stores.iter().map(|store| {
         let said = key.object(port, owner, At::Store(&store.id), &store.sealed)?;
         Ok(wire::store(store, &said))
@@ -148,7 +148,7 @@ pub async fn update<P: Port, B: ByteSource>(
     let text = Value::Object(said.clone()).to_string();
     let command = |key: &OwnerKey| Command::Update {
         id: id.to_owned(),
-        key: key.kept(),
+        key: key.kept.clone(),
         sealed: key.seal(port, &owner, At::Store(id), &text),
         life,
         limits: limits(port.settings()),
@@ -189,7 +189,7 @@ async fn found<P: Port>(
             ..
         } => {
             let store = stores.into_iter().next().ok_or_else(not_found)?;
-            let key = OwnerKey::open(port, owner, key).await?;
+            let key = open_key(port, owner, key).await?;
             let said = key.object(port, owner, At::Store(id), &store.sealed)?;
             Ok((store, said))
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::Millis;
+pub use crate::domain::owned::Key;
 pub use crate::domain::settings::config::Trim;
 
 /// How much an owner may keep.
@@ -23,10 +24,6 @@ pub struct Limits {
     /// What happens when a conversation is full.
     pub trim: Trim,
 }
-
-/// An owner's key, sealed by the keyring. The first that comes is the only one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Key(pub String);
 
 /// An item on its way in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

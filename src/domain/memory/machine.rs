@@ -4,11 +4,12 @@ use super::command::{
     Command, Conversation, Full, Item, Key, Limits, Memory as Fact, NewItem, Once, Order, Reply,
     Trim,
 };
-use super::rows::{self, KEY, Kept, KeptItem, MEMORIES, SCHEMA, TOTAL, Total, USES};
+use super::rows::{self, Kept, KeptItem, MEMORIES, Total, USES};
 use super::schema::{self, Standing};
 use super::trim::cuts;
 use crate::base::rows::{MAX_VALUE_BYTES, RowMachine, Rows, RowsFault, Scan, Step};
 use crate::base::time::Millis;
+use crate::domain::owned::opened::{Opened, look_again};
 
 /// The memory of one owner. All of it lies in its rows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,9 +18,6 @@ pub struct Memory;
 /// How many of the appends that are done once a conversation remembers. A call that comes twice does so within the
 /// quarter of an hour that an object's call may last; as many others do not pass in one conversation until then.
 const DONE_KEPT: usize = 64;
-
-/// When rows of a newer version are looked at again: an hour. The program that wrote them will be back.
-const LOOK_AGAIN: Millis = Millis::from_secs(3600);
 
 impl RowMachine for Memory {
     type Command = Command;
@@ -34,73 +32,25 @@ impl RowMachine for Memory {
         if schema::brought_up(rows)? == Standing::Newer {
             return Ok((Reply::Newer, Step::default()));
         }
-        let mut store = Store::open(rows, now)?;
+        let mut store = Store::new(rows, now)?;
         let reply = store.apply(command)?;
         Ok((reply, store.close()?))
     }
 
     fn wake(&mut self, rows: &mut impl Rows, now: Millis) -> Result<Step, RowsFault> {
         if schema::brought_up(rows)? == Standing::Newer {
-            return Ok(Step {
-                alarm: Some(now.plus(LOOK_AGAIN)),
-                delete_all: false,
-            });
+            return Ok(look_again(now));
         }
-        let mut store = Store::open(rows, now)?;
+        let mut store = Store::woken(rows, now)?;
         store.expire()?;
-        // The alarm that woke us is spent, even when it came too early.
-        let next = store.total.alarm;
-        let step = store.close()?;
-        Ok(Step {
-            alarm: next.filter(|_| !step.delete_all),
-            ..step
-        })
+        store.close()
     }
 }
 
 /// The rows, opened for one step.
-struct Store<'r, R: Rows> {
-    rows: &'r mut R,
-    now: Millis,
-    total: Total,
-    /// As it was read.
-    before: Total,
-    emptied: bool,
-}
+type Store<'r, R> = Opened<'r, R, Total>;
 
-impl<'r, R: Rows> Store<'r, R> {
-    fn open(rows: &'r mut R, now: Millis) -> Result<Self, RowsFault> {
-        let total: Total = rows::read(rows, TOTAL)?.unwrap_or_default();
-        Ok(Self {
-            rows,
-            now,
-            before: total.clone(),
-            total,
-            emptied: false,
-        })
-    }
-
-    /// Writes the sums, and says what the shell is to do.
-    fn close(self) -> Result<Step, RowsFault> {
-        let had = self.before != Total::default();
-        let none = self.total.conversations == 0 && self.total.memories == 0;
-        if self.emptied || had && none {
-            return Ok(Step {
-                alarm: None,
-                delete_all: true,
-            });
-        }
-        if self.total == self.before {
-            return Ok(Step::default());
-        }
-        rows::write(self.rows, TOTAL, &self.total)?;
-        let alarm = self.total.alarm;
-        Ok(Step {
-            alarm: alarm.filter(|_| alarm != self.before.alarm),
-            delete_all: false,
-        })
-    }
-
+impl<R: Rows> Store<'_, R> {
     fn apply(&mut self, command: Command) -> Result<Reply, RowsFault> {
         match command {
             Command::Key => Ok(Reply::Key { key: self.key()? }),
@@ -179,8 +129,8 @@ impl<'r, R: Rows> Store<'r, R> {
         digest: String,
         limits: &Limits,
     ) -> Result<Reply, RowsFault> {
-        if let Some(other) = self.other_key(key)? {
-            return Ok(other);
+        if let Some(key) = self.other_key(key)? {
+            return Ok(Reply::Other { key });
         }
         let made = Once {
             key: String::new(),
@@ -218,7 +168,7 @@ impl<'r, R: Rows> Store<'r, R> {
             self.total.bytes = counted;
             return Ok(refused);
         }
-        self.begin(key)?;
+        self.begin_with(key)?;
         self.total.conversations = self.total.conversations.saturating_add(1);
         self.keep(&kept)?;
         self.described(kept)
@@ -234,8 +184,8 @@ impl<'r, R: Rows> Store<'r, R> {
         let Some(mut kept) = self.find(id)? else {
             return Ok(Reply::NotFound);
         };
-        if let Some(other) = self.other_key(key)? {
-            return Ok(other);
+        if let Some(key) = self.other_key(key)? {
+            return Ok(Reply::Other { key });
         }
         let (before, after) = (
             length(kept.told.metadata.as_deref()),
@@ -319,8 +269,8 @@ impl<'r, R: Rows> Store<'r, R> {
                 Reply::Conflict
             });
         }
-        if let Some(other) = self.other_key(key)? {
-            return Ok(other);
+        if let Some(key) = self.other_key(key)? {
+            return Ok(Reply::Other { key });
         }
         if let Err(refused) = self.add(&mut kept, items, given, limits)? {
             return Ok(refused);
@@ -555,7 +505,7 @@ impl<'r, R: Rows> Store<'r, R> {
     // === memories ===
 
     fn memories(&self) -> Result<Reply, RowsFault> {
-        let mut memories = self.all_memories()?;
+        let mut memories = self.all::<Fact>(MEMORIES)?;
         memories.retain(|memory| self.now < memory.expires);
         memories.sort_by(|a, b| (b.created, &b.id).cmp(&(a.created, &a.id)));
         Ok(Reply::Memories {
@@ -565,8 +515,8 @@ impl<'r, R: Rows> Store<'r, R> {
     }
 
     fn remember(&mut self, key: &Key, memory: &Fact, limits: &Limits) -> Result<Reply, RowsFault> {
-        if let Some(other) = self.other_key(key)? {
-            return Ok(other);
+        if let Some(key) = self.other_key(key)? {
+            return Ok(Reply::Other { key });
         }
         if self.find_memory(&memory.id)?.is_some() {
             return Ok(Reply::Done);
@@ -580,7 +530,7 @@ impl<'r, R: Rows> Store<'r, R> {
         if total > limits.owner_bytes {
             return Ok(full(Full::Owner));
         }
-        self.begin(key)?;
+        self.begin_with(key)?;
         self.total.memories = self.total.memories.saturating_add(1);
         self.total.bytes = total;
         self.wake_by(memory.expires);
@@ -601,39 +551,7 @@ impl<'r, R: Rows> Store<'r, R> {
         Ok(memory.filter(|memory| self.now < memory.expires))
     }
 
-    fn all_memories(&self) -> Result<Vec<Fact>, RowsFault> {
-        let rows = self.scan(MEMORIES)?.into_iter();
-        rows.map(|(key, value)| rows::parsed(&key, &value))
-            .collect()
-    }
-
     // === rows ===
-
-    fn key(&self) -> Result<Option<Key>, RowsFault> {
-        Ok(rows::text(self.rows, KEY)?.map(Key))
-    }
-
-    /// The key of rows that there are.
-    fn key_of_rows(&self) -> Result<Key, RowsFault> {
-        let key = self.key()?;
-        key.ok_or_else(|| RowsFault("there are rows without a key".to_owned()))
-    }
-
-    /// The refusal of what was sealed with another key than the one that counts.
-    fn other_key(&self, key: &Key) -> Result<Option<Reply>, RowsFault> {
-        let counts = self.key()?.filter(|counts| counts != key);
-        Ok(counts.map(|key| Reply::Other { key }))
-    }
-
-    /// The first rows of an owner who had none.
-    fn begin(&mut self, key: &Key) -> Result<(), RowsFault> {
-        if self.key()?.is_none() {
-            let version = schema::CURRENT.to_string();
-            self.rows.put(SCHEMA, version.as_bytes())?;
-            self.rows.put(KEY, key.0.as_bytes())?;
-        }
-        Ok(())
-    }
 
     fn find(&self, id: &str) -> Result<Option<Kept>, RowsFault> {
         let kept: Option<Kept> = rows::read(self.rows, &rows::conversation(id))?;
@@ -664,12 +582,6 @@ impl<'r, R: Rows> Store<'r, R> {
         rows::write(self.rows, &rows::conversation(&kept.told.id), kept)
     }
 
-    /// The alarm may ring too early, and never too late.
-    fn wake_by(&mut self, at: Millis) {
-        let alarm = self.total.alarm.map_or(at, |alarm| alarm.min(at));
-        self.total.alarm = Some(alarm);
-    }
-
     fn remove(&mut self, kept: &Kept) -> Result<(), RowsFault> {
         let id = &kept.told.id;
         self.rows.remove(&rows::conversation(id))?;
@@ -684,7 +596,7 @@ impl<'r, R: Rows> Store<'r, R> {
 
     /// Removes what is over, and sets the alarm anew.
     fn expire(&mut self) -> Result<(), RowsFault> {
-        if self.total.alarm.is_none_or(|alarm| self.now < alarm) {
+        if !self.is_due() {
             return Ok(());
         }
         self.total.alarm = None;
@@ -698,7 +610,7 @@ impl<'r, R: Rows> Store<'r, R> {
                 self.remove(&kept)?;
             }
         }
-        for memory in self.all_memories()? {
+        for memory in self.all::<Fact>(MEMORIES)? {
             if self.now < memory.expires {
                 self.wake_by(memory.expires);
             } else {
@@ -706,14 +618,6 @@ impl<'r, R: Rows> Store<'r, R> {
             }
         }
         Ok(())
-    }
-
-    fn scan(&self, prefix: &str) -> Result<Vec<crate::base::rows::Row>, RowsFault> {
-        self.rows.scan(Scan {
-            prefix,
-            limit: usize::MAX,
-            ..Scan::default()
-        })
     }
 }
 

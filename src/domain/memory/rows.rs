@@ -2,9 +2,7 @@
 //!
 //! | row | value |
 //! | --- | --- |
-//! | `schema` | version of the rows, decimal |
-//! | `key` | the owner's key, sealed by the keyring |
-//! | `total` | JSON: counts, bytes, and when the alarm is set for |
+//! | `schema`, `key`, `total` | as for every owner ([`crate::domain::owned::opened`]) |
 //! | `c/<conversation>` | JSON: the conversation |
 //! | `i/<conversation>/<place>` | JSON: an item without its content |
 //! | `n/<conversation>/<item>` | the item's place |
@@ -17,19 +15,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::command::{Conversation, Mark, Once};
+use super::schema;
 use crate::base::rows::{RowsFault, unreadable};
 pub use crate::base::rows::{parsed, read, text, write};
 use crate::base::time::Millis;
+use crate::domain::owned::opened::Sums;
 
-/// Version of the rows.
-pub const SCHEMA: &str = "schema";
-/// The owner's key.
-pub const KEY: &str = "key";
-/// What there is altogether.
-pub const TOTAL: &str = "total";
 /// Conversations.
 pub const CONVERSATIONS: &str = "c/";
-
 /// Conversations by their last use.
 pub const USES: &str = "u/";
 /// Memories.
@@ -47,6 +40,18 @@ pub struct Total {
     pub bytes: u64,
     /// When the alarm is set for.
     pub alarm: Option<Millis>,
+}
+
+impl Sums for Total {
+    const VERSION: u32 = schema::CURRENT;
+
+    fn is_empty(&self) -> bool {
+        self.conversations == 0 && self.memories == 0
+    }
+
+    fn alarm(&mut self) -> &mut Option<Millis> {
+        &mut self.alarm
+    }
 }
 
 /// A conversation's row.

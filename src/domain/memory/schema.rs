@@ -8,6 +8,7 @@
 
 use super::rows::{self, CONVERSATIONS, Kept};
 use crate::base::rows::{Rows, RowsFault, Scan};
+use crate::domain::owned::opened;
 
 /// The version that this program writes.
 pub const CURRENT: u32 = 2;
@@ -25,12 +26,9 @@ pub enum Standing {
 
 /// Brings the rows up to this version.
 pub fn brought_up(rows: &mut impl Rows) -> Result<Standing, RowsFault> {
-    let Some(version) = rows::text(rows, rows::SCHEMA)? else {
+    let Some(version) = opened::version(rows)? else {
         return Ok(Standing::Empty);
     };
-    let version: u32 = version
-        .parse()
-        .map_err(|_| RowsFault("the schema's version cannot be read".to_owned()))?;
     if version > CURRENT {
         return Ok(Standing::Newer);
     }
@@ -38,7 +36,7 @@ pub fn brought_up(rows: &mut impl Rows) -> Result<Standing, RowsFault> {
         if version < 2 {
             list_by_use(rows)?;
         }
-        rows.put(rows::SCHEMA, CURRENT.to_string().as_bytes())?;
+        rows.put(opened::SCHEMA, CURRENT.to_string().as_bytes())?;
     }
     Ok(Standing::Current)
 }

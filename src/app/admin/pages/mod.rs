@@ -31,7 +31,6 @@ use super::super::request::{Head, form_pairs};
 use super::{Context, Told, arrived, dispatch};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::admin::{Access, find};
-use crate::domain::identity::same_site;
 use crate::domain::settings::config::LimitClass;
 
 /// The longest form: lists of 1000 entries in six fields, percent-encoded.
@@ -104,11 +103,7 @@ pub async fn page<P: Port, B: ByteSource>(
     let limits = cx.admit().await?;
     // 3
     let pairs = if posted {
-        same_site(
-            head.origin.as_deref(),
-            head.fetch_site.as_deref(),
-            &head.own_origin,
-        )?;
+        head.own_site()?;
         sent(head, body).await?
     } else {
         Vec::new()

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::Millis;
+pub use crate::domain::owned::Key;
 
 /// How much an owner may keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,7 +191,7 @@ pub enum Command {
         /// Its id.
         id: String,
         /// What it is sealed with.
-        key: String,
+        key: Key,
         /// Name and metadata, sealed.
         sealed: String,
         /// How long it is kept without use, where its owner says so.
@@ -213,7 +214,7 @@ pub enum Command {
         /// Its id.
         id: String,
         /// What it is sealed with.
-        key: String,
+        key: Key,
         /// Name and metadata, sealed.
         sealed: String,
         /// How long it is kept without use, where its owner says so.
@@ -231,7 +232,7 @@ pub enum Command {
         /// The store.
         store: String,
         /// What attributes are sealed with.
-        key: String,
+        key: Key,
         /// The files.
         files: Vec<NewFile>,
         /// The id of their batch.
@@ -294,7 +295,7 @@ pub enum Command {
         /// The document's id.
         file: String,
         /// What they are sealed with.
-        key: String,
+        key: Key,
         /// The attributes, sealed.
         sealed: Option<String>,
     },
@@ -388,12 +389,12 @@ pub enum Reply {
     /// The key that counts, where there is one.
     Key {
         /// Sealed by the keyring.
-        key: Option<String>,
+        key: Option<Key>,
     },
     /// Nothing was done: this key counts.
     Other {
         /// Sealed by the keyring.
-        key: String,
+        key: Key,
     },
     /// Stores; one where one was asked for.
     Stores {
@@ -402,7 +403,7 @@ pub enum Reply {
         /// Are there more?
         more: bool,
         /// What they are sealed with.
-        key: Option<String>,
+        key: Option<Key>,
     },
     /// Files; one where one was asked for.
     Files {
@@ -411,7 +412,7 @@ pub enum Reply {
         /// Are there more?
         more: bool,
         /// What they are sealed with.
-        key: String,
+        key: Key,
     },
     /// A batch.
     Batch {
@@ -425,7 +426,7 @@ pub enum Reply {
         /// The files that they are of.
         files: Vec<File>,
         /// What they are sealed with.
-        key: String,
+        key: Key,
     },
     /// Done, or done before.
     Done,

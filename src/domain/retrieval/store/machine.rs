@@ -2,15 +2,16 @@
 //! gone.
 
 use super::command::{
-    Batch, Blame, Command, Failure, File, Full, Hit, Limits, NewFile, Page, Reply, SentBlock,
+    Batch, Blame, Command, Failure, File, Full, Hit, Key, Limits, NewFile, Page, Reply, SentBlock,
     SentVectors, Status, Store,
 };
-use super::rows::{self, COMING, KEY, Part, SCHEMA, STORES, Segment, TOTAL, Total};
+use super::rows::{self, COMING, Part, STORES, Segment, Total};
 use super::search::{Asked, search};
 use super::{schema, tidy};
 use crate::base::digest::from_base64url;
 use crate::base::rows::{RowMachine, Rows, RowsFault, Scan, Step};
 use crate::base::time::Millis;
+use crate::domain::owned::opened::{Opened, look_again};
 
 /// The stores of one owner. All of it lies in its rows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,9 +26,6 @@ const TIDY_AFTER: Millis = Millis::from_secs(1);
 
 /// Batches are told for a day × 86,400 s.
 const BATCH_TOLD: Millis = Millis::from_secs(86_400);
-
-/// When rows of a newer version are looked at again: an hour. The program that wrote them will be back.
-const LOOK_AGAIN: Millis = Millis::from_secs(3600);
 
 impl RowMachine for Stores {
     type Command = Command;
@@ -49,14 +47,9 @@ impl RowMachine for Stores {
 
     fn wake(&mut self, rows: &mut impl Rows, now: Millis) -> Result<Step, RowsFault> {
         if schema::is_newer(rows)? {
-            return Ok(Step {
-                alarm: Some(now.plus(LOOK_AGAIN)),
-                delete_all: false,
-            });
+            return Ok(look_again(now));
         }
-        let mut open = Open::new(rows, now)?;
-        // The alarm is spent, so that it is set again even if it is for the same time.
-        open.before.alarm = None;
+        let mut open = Open::woken(rows, now)?;
         open.expire()?;
         open.tidy()?;
         open.close()
@@ -64,47 +57,9 @@ impl RowMachine for Stores {
 }
 
 /// The rows, opened for one step.
-struct Open<'r, R: Rows> {
-    rows: &'r mut R,
-    now: Millis,
-    total: Total,
-    /// As it was read.
-    before: Total,
-    emptied: bool,
-}
+type Open<'r, R> = Opened<'r, R, Total>;
 
-impl<'r, R: Rows> Open<'r, R> {
-    fn new(rows: &'r mut R, now: Millis) -> Result<Self, RowsFault> {
-        let total: Total = rows::read(rows, TOTAL)?.unwrap_or_default();
-        Ok(Self {
-            rows,
-            now,
-            before: total.clone(),
-            total,
-            emptied: false,
-        })
-    }
-
-    /// Writes the sums, and says what the shell is to do.
-    fn close(self) -> Result<Step, RowsFault> {
-        let had = self.before != Total::default();
-        if self.emptied || had && self.total.stores == 0 {
-            return Ok(Step {
-                alarm: None,
-                delete_all: true,
-            });
-        }
-        if self.total == self.before {
-            return Ok(Step::default());
-        }
-        rows::write(self.rows, TOTAL, &self.total)?;
-        let alarm = self.total.alarm;
-        Ok(Step {
-            alarm: alarm.filter(|_| alarm != self.before.alarm),
-            delete_all: false,
-        })
-    }
-
+impl<R: Rows> Open<'_, R> {
     fn apply(&mut self, command: Command) -> Result<Reply, RowsFault> {
         match command {
             Command::Key => Ok(Reply::Key { key: self.key()? }),
@@ -219,13 +174,13 @@ impl<'r, R: Rows> Open<'r, R> {
     fn create(
         &mut self,
         id: String,
-        key: &str,
+        key: &Key,
         sealed: String,
         life: Option<Millis>,
         limits: &Limits,
     ) -> Result<Reply, RowsFault> {
-        if let Some(other) = self.other_key(key)? {
-            return Ok(other);
+        if let Some(key) = self.other_key(key)? {
+            return Ok(Reply::Other { key });
         }
         if let Some(store) = self.find(&id)? {
             return self.told(store);
@@ -234,11 +189,7 @@ impl<'r, R: Rows> Open<'r, R> {
         if self.total.stores >= limits.stores {
             return Ok(full(Full::Stores));
         }
-        if self.key()?.is_none() {
-            let version = schema::CURRENT.to_string();
-            self.rows.put(SCHEMA, version.as_bytes())?;
-            self.rows.put(KEY, key.as_bytes())?;
-        }
+        self.begin_with(key)?;
         let store = Store {
             id,
             created: self.now,
@@ -259,7 +210,7 @@ impl<'r, R: Rows> Open<'r, R> {
     fn update(
         &mut self,
         id: &str,
-        key: &str,
+        key: &Key,
         sealed: String,
         life: Option<Millis>,
         limits: &Limits,
@@ -267,8 +218,8 @@ impl<'r, R: Rows> Open<'r, R> {
         let Some(mut store) = self.find(id)? else {
             return Ok(Reply::NotFound);
         };
-        if let Some(other) = self.other_key(key)? {
-            return Ok(other);
+        if let Some(key) = self.other_key(key)? {
+            return Ok(Reply::Other { key });
         }
         store.sealed = sealed;
         store.life = lasting(life, limits);
@@ -344,7 +295,7 @@ impl<'r, R: Rows> Open<'r, R> {
     fn begin(
         &mut self,
         id: &str,
-        key: &str,
+        key: &Key,
         new: Vec<NewFile>,
         batch: Option<String>,
         limits: &Limits,
@@ -352,8 +303,8 @@ impl<'r, R: Rows> Open<'r, R> {
         let Some(mut store) = self.find(id)? else {
             return Ok(Reply::NotFound);
         };
-        if let Some(other) = self.other_key(key)? {
-            return Ok(other);
+        if let Some(key) = self.other_key(key)? {
+            return Ok(Reply::Other { key });
         }
         let mut old = Vec::with_capacity(new.len());
         for file in &new {
@@ -550,7 +501,7 @@ impl<'r, R: Rows> Open<'r, R> {
         &mut self,
         store: &str,
         file: &str,
-        key: &str,
+        key: &Key,
         sealed: Option<String>,
     ) -> Result<Reply, RowsFault> {
         if self.find(store)?.is_none() {
@@ -559,8 +510,8 @@ impl<'r, R: Rows> Open<'r, R> {
         let Some(mut file) = self.find_file(store, file)? else {
             return Ok(Reply::NoFile);
         };
-        if let Some(other) = self.other_key(key)? {
-            return Ok(other);
+        if let Some(key) = self.other_key(key)? {
+            return Ok(Reply::Other { key });
         }
         file.told.sealed = sealed;
         rows::write(self.rows, &rows::file(store, &file.told.id), &file)?;
@@ -802,45 +753,21 @@ impl<'r, R: Rows> Open<'r, R> {
 
     // === rows ===
 
-    fn key(&self) -> Result<Option<String>, RowsFault> {
-        rows::text(self.rows, KEY)
-    }
-
-    /// The key of rows that there are.
-    fn key_of_rows(&self) -> Result<String, RowsFault> {
-        let key = self.key()?;
-        key.ok_or_else(|| RowsFault("there are rows without a key".to_owned()))
-    }
-
-    /// The refusal of what was sealed with another key than the one that counts.
-    fn other_key(&self, key: &str) -> Result<Option<Reply>, RowsFault> {
-        let counts = self.key()?.filter(|counts| counts != key);
-        Ok(counts.map(|key| Reply::Other { key }))
-    }
-
     fn next_number(&mut self) -> u64 {
         let number = self.total.next;
         self.total.next = number.saturating_add(1);
         number
     }
 
-    /// The alarm may ring too early, and never too late.
-    fn wake_by(&mut self, at: Millis) {
-        let alarm = self.total.alarm.map_or(at, |alarm| alarm.min(at));
-        self.total.alarm = Some(alarm);
-    }
-
     fn expire_if_due(&mut self) -> Result<(), RowsFault> {
-        match self.total.alarm {
-            Some(alarm) if alarm <= self.now => {
-                self.expire()?;
-                for store in self.stores()? {
-                    self.tidy_soon(&store.id)?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
+        if !self.is_due() {
+            return Ok(());
         }
+        self.expire()?;
+        for store in self.stores()? {
+            self.tidy_soon(&store.id)?;
+        }
+        Ok(())
     }
 
     /// Removes what is over, and sets the alarm anew.
@@ -874,20 +801,6 @@ impl<'r, R: Rows> Open<'r, R> {
             }
         }
         Ok(())
-    }
-
-    fn all<T: serde::de::DeserializeOwned>(&self, prefix: &str) -> Result<Vec<T>, RowsFault> {
-        let rows = self.scan(prefix)?.into_iter();
-        rows.map(|(key, value)| rows::parsed(&key, &value))
-            .collect()
-    }
-
-    fn scan(&self, prefix: &str) -> Result<Vec<crate::base::rows::Row>, RowsFault> {
-        self.rows.scan(Scan {
-            prefix,
-            limit: usize::MAX,
-            ..Scan::default()
-        })
     }
 }
 

@@ -2,9 +2,7 @@
 //!
 //! | row | value |
 //! | --- | --- |
-//! | `schema` | version of the rows, decimal |
-//! | `key` | the owner's key, sealed by the keyring |
-//! | `total` | JSON: counts, the next number, and when the alarm is set for |
+//! | `schema`, `key`, `total` | as for every owner ([`crate::domain::owned::opened`]) |
 //! | `s/<store>` | JSON: a store |
 //! | `f/<store>/<document>` | JSON: a file of it |
 //! | `b/<store>/<batch>` | JSON: a batch |
@@ -19,15 +17,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::schema;
 pub use crate::base::rows::{parsed, read, text, write};
 use crate::base::time::Millis;
+use crate::domain::owned::opened::Sums;
 
-/// Version of the rows.
-pub const SCHEMA: &str = "schema";
-/// The owner's key.
-pub const KEY: &str = "key";
-/// What there is altogether.
-pub const TOTAL: &str = "total";
 /// Stores.
 pub const STORES: &str = "s/";
 /// Files that are on their way.
@@ -44,6 +38,18 @@ pub struct Total {
     pub next: u64,
     /// When the alarm is set for.
     pub alarm: Option<Millis>,
+}
+
+impl Sums for Total {
+    const VERSION: u32 = schema::CURRENT;
+
+    fn is_empty(&self) -> bool {
+        self.stores == 0
+    }
+
+    fn alarm(&mut self) -> &mut Option<Millis> {
+        &mut self.alarm
+    }
 }
 
 /// A segment of a store's index.

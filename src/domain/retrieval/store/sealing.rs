@@ -8,27 +8,19 @@
 //! Each text is bound to its place, so that a row that is moved elsewhere does not open. A term is kept as a digest under
 //! a key of its own: whoever reads the rows cannot look for a word, and with the owner's key all of it is gone.
 
+use std::borrow::Cow;
+
 use super::index::{DIGEST_BYTES, Digest};
 use crate::base::cobblestone::{Fault, MessageKey, SALT_BYTES, open as open_message};
-use crate::base::digest::{Bytes32, base64url, derive_key, from_base64url, hmac_sha256};
+use crate::base::digest::{Bytes32, derive_key, hmac_sha256};
 use crate::base::secret::Secret;
+use crate::domain::owned::sealing;
 
 /// What the keyring is told that an owner's key is for.
 pub const OWNER_KEY: &str = "stores-key";
 
 /// Version of the sealed form, which every text is bound to.
 const VERSION: &str = "1";
-
-/// Whose stores, and where in them: what a text is bound to.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    /// Whose house.
-    pub tenant: &'a str,
-    /// The principal's id.
-    pub owner: &'a str,
-    /// Where in their stores.
-    pub at: At<'a>,
-}
 
 /// Where in an owner's stores.
 #[derive(Clone, Copy, Debug)]
@@ -41,46 +33,21 @@ pub enum At<'a> {
     Passage(u64, u32),
 }
 
-impl Place<'_> {
-    /// A JSON list of texts can be read in one way only.
-    fn context(&self) -> Vec<u8> {
-        let (number, place);
-        let (what, one, two) = match self.at {
-            At::Store(id) => ("store", id, ""),
-            At::Attributes(store, file) => ("attributes", store, file),
-            At::Passage(of, at) => {
-                (number, place) = (of.to_string(), at.to_string());
-                ("passage", number.as_str(), place.as_str())
-            }
-        };
-        let said = [
-            "gatehouse/stores",
-            VERSION,
-            self.tenant,
-            self.owner,
-            what,
-            one,
-            two,
-        ];
-        serde_json::json!(said).to_string().into_bytes()
+impl sealing::At for At<'_> {
+    const FORMAT: &'static str = "gatehouse/stores";
+    const VERSION: &'static str = VERSION;
+
+    fn said(&self) -> [Cow<'_, str>; 3] {
+        match *self {
+            At::Store(id) => ["store", id, ""].map(Cow::Borrowed),
+            At::Attributes(store, file) => ["attributes", store, file].map(Cow::Borrowed),
+            At::Passage(of, at) => [
+                Cow::Borrowed("passage"),
+                Cow::Owned(of.to_string()),
+                Cow::Owned(at.to_string()),
+            ],
+        }
     }
-}
-
-/// Seals a text.
-#[must_use]
-pub fn seal(key: &Bytes32, place: &Place<'_>, salt: &[u8; SALT_BYTES], text: &str) -> String {
-    let message = MessageKey::new(key, &place.context(), salt);
-    base64url(&message.seal(text.as_bytes()))
-}
-
-/// Opens a text.
-///
-/// # Errors
-/// Another owner's key, another place, or it was changed.
-pub fn open(key: &Bytes32, place: &Place<'_>, sealed: &str) -> Result<String, Fault> {
-    let message = from_base64url(sealed).ok_or(Fault::Length)?;
-    let text = open_message(key, &place.context(), &message)?;
-    String::from_utf8(text).map_err(|_| Fault::Forged)
 }
 
 /// The key that an owner's terms are hidden with.
@@ -114,7 +81,7 @@ pub fn seal_vectors(
 /// Opens embeddings.
 ///
 /// # Errors
-/// As for [`open`].
+/// As for [`sealing::open`].
 pub fn open_vectors(
     key: &Secret<Bytes32>,
     (number, place): (u64, u32),
@@ -134,44 +101,31 @@ pub fn hidden(key: &Secret<Bytes32>, term: &str) -> Digest {
 
 #[cfg(test)]
 mod tests {
-    use super::{At, Place, hidden, open, seal, term_key};
-    use crate::base::cobblestone::Fault;
+    use super::{At, hidden, term_key};
     use crate::base::digest::hex;
-
-    const PLACE: Place<'static> = Place {
-        tenant: "default",
-        owner: "vis_1",
-        at: At::Passage(7, 3),
-    };
+    use crate::domain::owned::sealing::tests::opens_in_its_place_alone;
+    use crate::domain::owned::sealing::{Place, seal};
 
     #[test]
-    fn a_text_opens_with_its_key_in_its_place_alone() {
-        let sealed = seal(&[1; 32], &PLACE, &[3; 24], "Remember 4711.");
-        assert_eq!(open(&[1; 32], &PLACE, &sealed), Ok("Remember 4711.".into()));
-        assert_eq!(open(&[2; 32], &PLACE, &sealed), Err(Fault::WrongKey));
-        let at = |at| Place { at, ..PLACE };
-        for other in [
-            Place {
-                tenant: "acme",
-                ..PLACE
-            },
-            Place {
-                owner: "vis_2",
-                ..PLACE
-            },
-            at(At::Passage(7, 4)),
-            at(At::Passage(73, 3)),
-            at(At::Store("7")),
-            at(At::Attributes("7", "3")),
-        ] {
-            assert_eq!(open(&[1; 32], &other, &sealed), Err(Fault::WrongKey));
-        }
+    fn a_text_opens_in_its_place_alone() {
+        let others = [
+            At::Passage(7, 4),
+            At::Passage(73, 3),
+            At::Store("7"),
+            At::Attributes("7", "3"),
+        ];
+        opens_in_its_place_alone(At::Passage(7, 3), &others);
     }
 
     #[test]
     fn the_sealed_form_and_the_hidden_terms_are_pinned() {
         // A change here makes every stored passage unreadable, or unfindable.
-        let sealed = seal(&[1; 32], &PLACE, &[3; 24], "Hi");
+        let place = Place {
+            tenant: "default",
+            owner: "vis_1",
+            at: At::Passage(7, 3),
+        };
+        let sealed = seal(&[1; 32], &place, &[3; 24], "Hi");
         assert_eq!(
             sealed,
             "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDaF7nAdsAv3s76WWIyrIArIZuRSXnbUw2t6sx2DX3gstd13TSM78eX5KOE4Nwkyb_dns"

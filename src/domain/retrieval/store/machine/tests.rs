@@ -340,6 +340,6 @@ fn another_key_is_told_the_one_that_counts() {
         life: None,
         limits: LIMITS,
     };
-    let key = "sealed-key".to_owned();
+    let key = "sealed-key".into();
     assert_eq!(object.ask(command), Reply::Other { key });
 }
