@@ -15,11 +15,13 @@ use gatehouse::base::secret::Secret;
 use gatehouse::base::time::Millis;
 use gatehouse::domain::answer::tokens::Kind;
 use gatehouse::domain::retrieval::chunk::Passage;
-use gatehouse::domain::retrieval::store::command::{Command, Limits, NewFile, Reply};
+use gatehouse::domain::retrieval::store::command::{Command, Limits, Near, NewFile, Reply};
 use gatehouse::domain::retrieval::store::index::Builder;
 use gatehouse::domain::retrieval::store::machine::Stores;
-use gatehouse::domain::retrieval::store::sealing::hidden;
+use gatehouse::domain::retrieval::store::near::joined;
+use gatehouse::domain::retrieval::store::sealing::{hidden, seal_vectors};
 use gatehouse::domain::retrieval::terms::{terms_of_passage, terms_of_question};
+use gatehouse::domain::retrieval::vector::{Unit, encode};
 
 const LIMITS: Limits = Limits {
     stores: 1,
@@ -36,7 +38,9 @@ const WORDS: usize = 120;
 const VOCABULARY: f64 = 50_000.0;
 
 fn main() {
-    println!("passages  build     joined    rows MB  segments  rare      mixed     common");
+    println!(
+        "passages  build     joined    rows MB  segments  rare      mixed     common    embeddings"
+    );
     for passages in [1_000, 10_000, 100_000] {
         run(passages);
     }
@@ -54,6 +58,14 @@ fn passage(random: &mut fastrand::Rng) -> Passage {
         text: words.join(" "),
         ..Passage::default()
     }
+}
+
+/// Numbers of an embedding, as `[retrieval] dimensions` has it.
+const DIMENSIONS: usize = 256;
+
+fn embedding(random: &mut fastrand::Rng) -> Vec<u8> {
+    let numbers: Vec<f32> = (0..DIMENSIONS).map(|_| random.f32() - 0.5).collect();
+    encode(&Unit::of(&numbers).expect("not all of them are zero"))
 }
 
 struct Object {
@@ -118,12 +130,14 @@ fn run(passages: usize) {
         let length = index.length();
         let blocks = index.blocks().into_iter();
         let blocks = blocks.map(|(first, block)| (hex(&first), base64url(&block)));
+        let vectors: Vec<Vec<u8>> = texts.iter().map(|_| embedding(&mut random)).collect();
+        let sealed = seal_vectors(&key, (number, 0), &[3; 24], &joined(&vectors));
         let put = Command::Put {
             number,
             at: 0,
             passages: texts.iter().map(|text| text.text.clone()).collect(),
             blocks: blocks.collect(),
-            vectors: Vec::new(),
+            vectors: vec![(0, base64url(&sealed))],
             limits: LIMITS,
         };
         object.ask(put);
@@ -131,7 +145,7 @@ fn run(passages: usize) {
             number,
             length,
             bytes: 0,
-            model: None,
+            model: Some("model".into()),
             failure: None,
         });
         building += start.elapsed().as_secs_f64();
@@ -153,18 +167,25 @@ fn run(passages: usize) {
             .collect()
     };
     let mut took = Vec::new();
-    for ranks in [
-        [40_001, 30_007, 20_011, 9_001],
-        [5, 300, 4_000, 30_000],
-        [1, 2, 3, 4],
+    for (ranks, is_near) in [
+        ([40_001, 30_007, 20_011, 9_001], false),
+        ([5, 300, 4_000, 30_000], false),
+        ([1, 2, 3, 4], false),
+        ([40_001, 30_007, 20_011, 9_001], true),
     ] {
         let question = ask(ranks);
+        let near = is_near.then(|| Near {
+            key: base64url(key.reveal()),
+            model: "model".into(),
+            questions: vec![base64url(&embedding(&mut random))],
+            weights: (1.0, 1.0),
+        });
         let mut times: Vec<f64> = (0..15)
             .map(|_| {
                 let command = Command::Search {
                     store: "vs_1".into(),
                     questions: vec![question.clone()],
-                    near: None,
+                    near: near.clone(),
                     only: None,
                     limit: 50,
                 };
@@ -177,10 +198,11 @@ fn run(passages: usize) {
         took.push(times[times.len() / 2]);
     }
     println!(
-        "{passages:>8}  {building:>6.2} s  {joining:>6.2} s  {:>7.1}  {segments:>8}  {:>5.2} ms  {:>5.2} ms  {:>5.2} ms",
+        "{passages:>8}  {building:>6.2} s  {joining:>6.2} s  {:>7.1}  {segments:>8}  {:>5.2} ms  {:>5.2} ms  {:>5.2} ms  {:>5.2} ms",
         bytes as f64 / 1e6,
         took[0],
         took[1],
         took[2],
+        took[3],
     );
 }

@@ -49,10 +49,15 @@ async function ask(on, question) {
   const turns = await on.locator(".turn").count();
   await on.fill("#question", question);
   await on.click("form.gatehouse-chat button[type=submit]");
-  await on.waitForFunction(
-    (wanted) => document.querySelectorAll(".turn").length === wanted && document.querySelector("[role=status]").textContent === "The answer is complete.",
-    turns + 2,
-  );
+  await on
+    .waitForFunction(
+      (wanted) => document.querySelectorAll(".turn").length === wanted && document.querySelector("[role=status]").textContent === "The answer is complete.",
+      turns + 2,
+    )
+    .catch(async (error) => {
+      const shown = await on.evaluate(() => document.querySelector(".gatehouse-conversations").innerText);
+      throw new Error(`no whole answer, but: ${shown}`, { cause: error });
+    });
 }
 
 const titles = (on) => on.locator(".talks button.open").allTextContents();
@@ -92,6 +97,85 @@ test("another tab shows at once what one changes", async () => {
   await listed(page, []);
   await listed(other, []);
   assert.equal(await other.locator(".turn").count(), 0, "what is gone is shown no more");
+});
+
+const LEASES = "# Leases\n\nA lease of the boathouse ends on the ninth of March.\n\nIts rent is paid in barley.\n";
+
+/** Stores a document over the documents' page, and goes to where one asks about it. */
+async function gives(on, name, text) {
+  await on.goto("/documents");
+  await on.setInputFiles("#file", { name, mimeType: "text/plain", buffer: Buffer.from(text) });
+  await on.waitForSelector(`th >> text=${name}`);
+  await on.click("text=ask about them");
+  await on.waitForSelector("#own-documents:checked:not(:disabled)");
+}
+
+const answer = (on) => on.locator(".turn.assistant").last();
+
+test("one's own documents are asked, and the answer cites them, after a reload and from the list too", async () => {
+  await page.waitForSelector("#own-documents:disabled");
+  assert.match(await page.textContent(".own .hint"), /no documents yet/);
+  await gives(page, "boathouse.md", LEASES);
+  await ask(page, "When does the lease of the boathouse end?");
+  assert.match(await answer(page).textContent(), /ninth of March/);
+  assert.match(await answer(page).locator(".sources").textContent(), /From your documents\[1\] boathouse\.md/);
+  const download = page.waitForEvent("download");
+  await answer(page).locator(".sources a").first().click();
+  assert.equal(readFileSync(await (await download).path(), "utf8"), LEASES);
+  await page.screenshot({ path: join(OUT, "conversations-own-documents.png") });
+  await page.reload();
+  assert.match(await answer(page).locator(".sources").textContent(), /boathouse\.md/, "this tab remembers it");
+  assert.ok(await page.isChecked("#own-documents"), "and the choice");
+  await page.click(".talks button.new");
+  await page.click(".talks button.open");
+  await page.waitForSelector(".turn.assistant .sources");
+  assert.match(await answer(page).locator(".sources").textContent(), /boathouse\.md/, "and the conversation itself");
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+  assert.deepEqual(violations.map(({ id, nodes }) => `${id}: ${nodes[0].html.slice(0, 120)}`), []);
+});
+
+test("what a document says now is answered: not its version before, and nothing once it is gone", async () => {
+  await gives(page, "boathouse.md", LEASES);
+  await ask(page, "When does the lease of the boathouse end?");
+  assert.match(await answer(page).textContent(), /ninth of March/);
+  await page.evaluate(async (text) => {
+    const { data } = await (await fetch("/v1/files")).json();
+    const form = new FormData();
+    form.append("file", new Blob([text], { type: "text/plain" }), "boathouse.md");
+    form.append("purpose", "user_data");
+    const stored = await fetch(`/v1/files/${data[0].id}/content`, { method: "POST", body: form });
+    if (!stored.ok) throw new Error(await stored.text());
+  }, LEASES.replace("ninth of March", "last day of October"));
+  await ask(page, "And when does the lease of the boathouse end now?");
+  assert.match(await answer(page).textContent(), /last day of October/);
+  assert.doesNotMatch(await answer(page).textContent(), /ninth of March/);
+  await page.evaluate(async () => {
+    const { data } = await (await fetch("/v1/files")).json();
+    await fetch(`/v1/files/${data[0].id}`, { method: "DELETE" });
+  });
+  await ask(page, "When does the lease of the boathouse end?");
+  assert.equal(await answer(page).locator(".sources").count(), 0);
+  assert.doesNotMatch(await answer(page).textContent(), /October|March/);
+});
+
+test("without the choice the documents stay out of it, and one that cannot be read hinders nothing", async () => {
+  await gives(page, "boathouse.md", LEASES);
+  await page.uncheck("#own-documents");
+  await ask(page, "When does the lease of the boathouse end?");
+  assert.doesNotMatch(await answer(page).textContent(), /ninth of March/);
+  await page.evaluate(async () => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 2, height: 2 });
+    const picture = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
+    const form = new FormData();
+    form.append("file", picture, "dot.png");
+    form.append("purpose", "user_data");
+    const stored = await fetch("/v1/files", { method: "POST", body: form });
+    if (!stored.ok) throw new Error(await stored.text());
+  });
+  await page.check("#own-documents");
+  await ask(page, "When does the lease of the boathouse end?");
+  assert.match(await answer(page).textContent(), /ninth of March/);
 });
 
 test("somebody else sees none of it", async (t) => {

@@ -1,15 +1,13 @@
 // Conversations through OpenAI's SDK, unchanged; what is in the object's rows, and what is left after a kill.
 
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { after, before, test } from "node:test";
 
 import OpenAI from "openai";
 
+import { rowsOf } from "./support/objects.mjs";
 import { said } from "./support/sdk-provider.mjs";
-import { startSdkHouse } from "./support/sdk-house.mjs";
+import { all, sdkVisitor, startSdkHouse } from "./support/sdk-house.mjs";
 import { until } from "./support/wait.mjs";
 
 let house;
@@ -18,43 +16,13 @@ before(async () => {
 });
 after(() => house?.stop());
 
-/** The SDK in a browser of its own: cookies are kept. */
-function visitor() {
-  let cookie;
-  const keeping = async (url, options = {}) => {
-    const headers = new Headers(options.headers);
-    if (cookie) headers.set("cookie", cookie);
-    const response = await fetch(url, { ...options, headers });
-    cookie = response.headers.getSetCookie().at(-1)?.split(";")[0] ?? cookie;
-    return response;
-  };
-  return new OpenAI({ baseURL: `${house.worker.url}/v1`, apiKey: "visitor", maxRetries: 0, fetch: keeping });
-}
+/** A visitor with OpenAI's SDK. */
+const visitor = () => sdkVisitor(house);
 
 const texts = (items) => items.map((item) => (item.type === "message" ? item.content[0].text : `(${item.type})`));
 
-async function all(list) {
-  const found = [];
-  for await (const one of list) found.push(one);
-  return found;
-}
-
 /** The rows of every object that keeps conversations. */
-function rows() {
-  const objects = join(house.worker.folder, "v3/do");
-  const folder = join(objects, readdirSync(objects).find((name) => name.endsWith("-Owner")));
-  return readdirSync(folder)
-    .filter((name) => name.endsWith(".sqlite") && !name.startsWith("metadata"))
-    .flatMap((name) => {
-      const database = new DatabaseSync(join(folder, name));
-      try {
-        if (!database.prepare("SELECT name FROM sqlite_master WHERE name = 'memory'").get()) return [];
-        return database.prepare("SELECT key, value FROM memory").all();
-      } finally {
-        database.close();
-      }
-    });
-}
+const rows = () => rowsOf(house, "Owner", "memory");
 
 test("create, retrieve, update, list items page by page, delete", async () => {
   const client = visitor();

@@ -1,14 +1,12 @@
 // Vector stores through OpenAI's SDK, unchanged; what is in the object's rows, and what is left after a kill.
 
 import assert from "node:assert/strict";
-import { readdirSync } from "node:fs";
-import { join } from "node:path";
-import { DatabaseSync } from "node:sqlite";
 import { after, before, test } from "node:test";
 
 import OpenAI, { toFile } from "openai";
 
-import { startSdkHouse } from "./support/sdk-house.mjs";
+import { rowsOf } from "./support/objects.mjs";
+import { all, sdkVisitor, startSdkHouse } from "./support/sdk-house.mjs";
 
 let house;
 before(async () => {
@@ -16,46 +14,16 @@ before(async () => {
 });
 after(() => house?.stop());
 
-/** The SDK in a browser of its own: cookies are kept. */
-function visitor() {
-  let cookie;
-  const keeping = async (url, options = {}) => {
-    const headers = new Headers(options.headers);
-    if (cookie) headers.set("cookie", cookie);
-    const response = await fetch(url, { ...options, headers });
-    cookie = response.headers.getSetCookie().at(-1)?.split(";")[0] ?? cookie;
-    return response;
-  };
-  return new OpenAI({ baseURL: `${house.worker.url}/v1`, apiKey: "visitor", maxRetries: 0, fetch: keeping });
-}
+/** A visitor with OpenAI's SDK. */
+const visitor = () => sdkVisitor(house);
 
 const CANARY = "zanzibarquokka";
 const GUIDE = `The cache keeps an answer for one hour.\n\nThe limiter admits twenty requests a minute; ${CANARY} is the word.`;
 
 const text = (content, name = "guide.txt") => toFile(Buffer.from(content), name, { type: "text/plain" });
 
-async function all(list) {
-  const found = [];
-  for await (const one of list) found.push(one);
-  return found;
-}
-
 /** The rows of every object that keeps stores. */
-function rows() {
-  const objects = join(house.worker.folder, "v3/do");
-  const folder = join(objects, readdirSync(objects).find((name) => name.endsWith("-Owner")));
-  return readdirSync(folder)
-    .filter((name) => name.endsWith(".sqlite") && !name.startsWith("metadata"))
-    .flatMap((name) => {
-      const database = new DatabaseSync(join(folder, name));
-      try {
-        if (!database.prepare("SELECT name FROM sqlite_master WHERE name = 'stores'").get()) return [];
-        return database.prepare("SELECT key, value FROM stores").all();
-      } finally {
-        database.close();
-      }
-    });
-}
+const rows = () => rowsOf(house, "Owner", "stores");
 
 test("a store from its beginning to its end: upload and poll, search, label, list, content, delete", async () => {
   const client = visitor();

@@ -116,15 +116,17 @@ impl<'a> Ours<'a> {
     }
 }
 
+/// A file object, and what we tell beside it.
+#[derive(Serialize)]
+struct With<'a, F> {
+    #[serde(flatten)]
+    file: F,
+    gatehouse: Ours<'a>,
+}
+
 /// One document, with all that is known of it, for whoever may do that with it.
 #[must_use]
 pub fn file_for(document: &Document, right: Right, shape: Shape) -> String {
-    #[derive(Serialize)]
-    struct With<'a, F: Serialize> {
-        #[serde(flatten)]
-        file: F,
-        gatehouse: Ours<'a>,
-    }
     let gatehouse = Ours::of(document, right);
     match shape {
         Shape::OpenAi => json(&With {
@@ -296,10 +298,14 @@ pub fn list(documents: &[Document], has_more: bool, shape: Shape) -> String {
     }
     let first_id = documents.first().map(|document| document.id.as_str());
     let last_id = documents.last().map(|document| document.id.as_str());
+    let with = |document| With {
+        file: OpenAiFile::from(document),
+        gatehouse: Ours::of(document, Right::Own),
+    };
     match shape {
         Shape::OpenAi => json(&Page {
             object: Some("list"),
-            data: documents.iter().map(OpenAiFile::from).collect(),
+            data: documents.iter().map(with).collect(),
             first_id,
             last_id,
             has_more,
@@ -332,7 +338,7 @@ fn json(value: &impl Serialize) -> String {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Shape, deleted, file, list};
+    use super::{Right, Shape, deleted, file, file_value, list};
     use crate::base::time::Millis;
     use crate::domain::documents::manifest::Document;
     use crate::domain::documents::manifest::tests::document;
@@ -368,7 +374,7 @@ mod tests {
         };
         let page = value(&list(&[sample(), second.clone()], true, Shape::OpenAi));
         assert_eq!(page["object"], "list");
-        assert_eq!(page["data"][0], open_ai);
+        assert_eq!(page["data"][0], file_value(&sample(), Right::Own));
         assert_eq!(
             (&page["first_id"], &page["last_id"], &page["has_more"]),
             (&json!("file_1"), &json!("file_2"), &json!(true))

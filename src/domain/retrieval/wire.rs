@@ -100,6 +100,7 @@ pub fn file(file: &File, store: &str, attributes: &Map<String, Value>) -> Value 
             "type": "static",
             "static": {"max_chunk_size_tokens": most, "chunk_overlap_tokens": overlap},
         },
+        "gatehouse": {"version": file.told.version},
     })
 }
 

@@ -1,6 +1,8 @@
 // A Worker before the provider of golden fixtures. There is an alias `<provider>-<feature>` for every feature, and
 // `<provider>-<fault>--<caller>` for every fault: a breaker that one caller's test opened must not meet another's.
 
+import OpenAI from "openai";
+
 import { limit } from "./config.mjs";
 import { DIALECTS, FAULT_NAMES, FEATURES, startSdkProvider } from "./sdk-provider.mjs";
 import { startWorker } from "./worker.mjs";
@@ -47,6 +49,26 @@ export async function startSdkHouse(more = {}) {
     await provider.stop();
   };
   return { url: worker.url, provider, worker, stop };
+}
+
+/** OpenAI's SDK in a browser of its own: cookies are kept. */
+export function sdkVisitor(house) {
+  let cookie;
+  const keeping = async (url, options = {}) => {
+    const headers = new Headers(options.headers);
+    if (cookie) headers.set("cookie", cookie);
+    const response = await fetch(url, { ...options, headers });
+    cookie = response.headers.getSetCookie().at(-1)?.split(";")[0] ?? cookie;
+    return response;
+  };
+  return new OpenAI({ baseURL: `${house.worker.url}/v1`, apiKey: "visitor", maxRetries: 0, fetch: keeping });
+}
+
+/** Everything of a list of an SDK, page after page. */
+export async function all(list) {
+  const found = [];
+  for await (const one of list) found.push(one);
+  return found;
 }
 
 // === what all SDKs are asked ===

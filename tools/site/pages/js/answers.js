@@ -35,7 +35,13 @@ const DIALECTS = {
   responses: {
     path: "/v1/responses",
     headers: {},
-    body: (model, input, conversation) => ({ model, input, conversation, stream: true }),
+    body: (model, input, conversation, store) => ({
+      model,
+      input,
+      conversation,
+      stream: true,
+      ...(store ? { tools: [{ type: "file_search", vector_store_ids: [store] }] } : {}),
+    }),
     isEnd: (event) => event.type === "response.completed" || event.type === "response.incomplete",
     read(part) {
       return { text: part.type === "response.output_text.delta" ? part.delta : "", isTruncated: part.type === "response.incomplete" };
@@ -56,8 +62,9 @@ function dialectOf(alias) {
 
 /**
  * @typedef {import("./memory.js").Place} Place
- * @typedef {{text: string, isTruncated: boolean, place?: Place}} Part  `place` stands behind this part; an answer that cannot
- *   be attached to again has none.
+ * @typedef {import("./memory.js").Source} Source
+ * @typedef {{text: string, isTruncated: boolean, place?: Place, sources?: Source[]}} Part  `place` stands behind this part; an
+ *   answer that cannot be attached to again has none. `sources`: the passages that the answer may cite.
  */
 
 /**
@@ -68,15 +75,18 @@ function dialectOf(alias) {
  * @param {AbortSignal} signal
  * @param {(word: import("./connection.js").Word) => void} tell
  * @param {string} [conversation] The one that it belongs to, which knows what was said before.
+ * @param {string} [store]        A vector store that is searched for the question.
  * @returns {AsyncGenerator<Part>}
  * @throws {Failure} The reader is told; an abort is passed on as it is.
  */
-export async function* ask(alias, messages, signal, tell, conversation) {
+export async function* ask(alias, messages, signal, tell, conversation, store) {
   const dialect = conversation ? "responses" : dialectOf(alias);
-  const response = await send(DIALECTS[dialect], DIALECTS[dialect].body(alias?.id, messages, conversation), signal, tell);
+  const response = await send(DIALECTS[dialect], DIALECTS[dialect].body(alias?.id, messages, conversation, store), signal, tell);
   if (!response.ok) throw await refused(response);
   if (!isStream(response)) throw strange(requestId(response));
   const id = response.headers.get("x-gatehouse-response-id");
+  const sources = parse(response.headers.get("x-gatehouse-sources") ?? "null");
+  if (sources) yield { text: "", isTruncated: false, sources };
   if (id === null) {
     yield* once(DIALECTS[dialect], response, signal);
   } else {

@@ -262,6 +262,7 @@ export class Chat {
         turn.answer += part.text;
         turn.isTruncated ||= part.isTruncated;
         turn.place = part.place;
+        if (part.sources) turn.sources = part.sources;
         this.memory.touch();
         if (!part.text) continue;
         if (isFirst) this.announce(say("streaming"));
@@ -308,7 +309,7 @@ export class Chat {
     if (note) drawn.element.append(make("p", { class: "note", text: note }));
     // What a conversation has is not said in it once more.
     const isKept = this.conversations && turn.state === "complete";
-    drawn.element.append(this.tools(turn.answer, isKept ? undefined : retry));
+    drawn.element.append(...this.sources(turn), this.tools(turn.answer, isKept ? undefined : retry));
     return note || say("complete");
   }
 
@@ -331,6 +332,18 @@ export class Chat {
     drawn.element.replaceWith(anew.element);
     this.follow(anew);
     this.read(turn, anew, say("reading"), (signal, tell) => goOn(turn.place, signal, tell));
+  }
+
+  /** The passages that an answer cites, each with its document. */
+  sources({ answer, sources = [] }) {
+    const isCited = ({ number }) => number === undefined || new RegExp(`\\[[\\d, ]*\\b${number}\\b[\\d, ]*\\]`).test(answer);
+    const cited = sources.filter(isCited);
+    if (cited.length === 0) return [];
+    const items = cited.map(({ number, file_id: id, filename, anchor }) => {
+      const link = make("a", { href: `/v1/files/${encodeURIComponent(id)}/content`, download: filename, text: filename });
+      return make("li", {}, number === undefined ? "" : `[${number}] `, link, anchor ? `, ${anchor}` : "");
+    });
+    return [make("div", { class: "sources" }, make("p", { text: say("sources") }), make("ul", {}, ...items))];
   }
 
   tools(text, retry) {

@@ -2,27 +2,14 @@
 // changes the others show at once.
 
 import { ask } from "./answers.js";
-import { refused, unreachable, view } from "./problems.js";
-import { session } from "./session.js";
+import { call, whole } from "./api.js";
+import { view } from "./problems.js";
 import { make, say } from "./texts.js";
 
 /** Longest name that a first question gives, in characters. */
 const TITLE_CHARS = 60;
 
-/** Rows fetched at once: what the server gives at most. */
-const PAGE = 100;
-
 const PATH = "/v1/conversations";
-
-async function call(path, method = "GET", body) {
-  const options = { method, cache: "no-store" };
-  if (body) Object.assign(options, { headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
-  const response = await session.fetch(path, options, () => {}).catch(() => {
-    throw unreachable();
-  });
-  if (!response.ok) throw await refused(response);
-  return response.json();
-}
 
 const titleOf = ({ metadata }) => (typeof metadata?.title === "string" && metadata.title.trim()) || say("untitled");
 const stampOf = ({ last_used_at: used, item_count: count }) => `${used}/${count}`;
@@ -44,6 +31,10 @@ export class Conversations {
     this.remove = document.querySelector("dialog.confirm");
     section.querySelector("button.new").addEventListener("click", () => chat.forget());
     this.list.addEventListener("click", (event) => this.clicked(event.target.closest("button")));
+    // What only some use is not part of what the first page loads.
+    import("./own-documents.js").then(({ OwnDocuments }) => {
+      this.documents = new OwnDocuments(chat.form.querySelector(".row"), (text) => chat.announce(text));
+    });
     // Without channels a tab learns of changes when it is looked at.
     this.channel = typeof BroadcastChannel === "function" ? new BroadcastChannel("gatehouse.conversations") : undefined;
     this.channel?.addEventListener("message", () => this.refresh());
@@ -75,14 +66,7 @@ export class Conversations {
   }
 
   async read() {
-    const all = [];
-    for (let more = true; more; ) {
-      const after = all.length > 0 ? `&after=${all.at(-1).id}` : "";
-      const page = await call(`${PATH}?limit=${PAGE}${after}`);
-      all.push(...page.data);
-      more = page.has_more && page.data.length > 0;
-    }
-    this.all = all;
+    this.all = await whole(PATH);
     this.draw();
   }
 
@@ -124,13 +108,7 @@ export class Conversations {
 
   /** Reads a conversation and shows it. */
   async open(id) {
-    const items = [];
-    for (let more = true; more; ) {
-      const after = items.length > 0 ? `&after=${items.at(-1).id}` : "";
-      const page = await call(`${PATH}/${id}/items?order=asc&limit=100${after}`);
-      items.push(...page.data);
-      more = page.has_more && page.data.length > 0;
-    }
+    const items = await whole(`${PATH}/${id}/items?order=asc`);
     const found = this.all.find((one) => one.id === id);
     this.current = id;
     this.seen = found && stampOf(found);
@@ -152,7 +130,8 @@ export class Conversations {
       this.current = made.id;
       this.chat.memory.write();
     }
-    yield* ask(alias, question, signal, tell, this.current);
+    const store = await this.documents?.store(signal);
+    yield* ask(alias, question, signal, tell, this.current, store);
   }
 
   /** An answer is over: the list has a new order, here and in the other tabs. */
@@ -216,7 +195,18 @@ function turnsOf(items) {
     if (type !== "message" || !Array.isArray(content)) continue;
     const text = content.map((part) => part.text ?? "").join("");
     if (role === "user") turns.push({ question: text, answer: "", who: say("answer"), state: "complete", isTruncated: false });
-    else if (role === "assistant" && turns.length > 0) turns.at(-1).answer += text;
+    else if (role === "assistant" && turns.length > 0) {
+      const turn = turns.at(-1);
+      turn.answer += text;
+      turn.sources = cited(content);
+    }
   }
   return turns;
+}
+
+/** The documents that an answer cites, each once. */
+function cited(content) {
+  const citations = content.flatMap(({ annotations }) => annotations ?? []).filter(({ type }) => type === "file_citation");
+  const files = new Map(citations.map(({ file_id, filename }) => [file_id, { file_id, filename }]));
+  return [...files.values()];
 }

@@ -15,12 +15,19 @@ const WRITE_EVERY_MS = 300;
  * @property {string} who           Who answered, as the page shows it.
  * @property {"running" | "complete" | "stopped" | "incomplete" | "failed"} state  `failed`: nothing arrived.
  * @property {boolean} isTruncated  The answer reached its length limit.
+ * @property {Source[]} [sources]   The passages that it may cite.
  * @property {Place} [place]        Where a running answer stands; none for one that cannot be attached to again.
  *
  * @typedef {object} Place
  * @property {string} dialect
  * @property {string} id
  * @property {number} after  Number of the last event that was read; -1 before the first.
+ *
+ * @typedef {object} Source
+ * @property {number} [number]  How the answer names it.
+ * @property {string} file_id
+ * @property {string} filename
+ * @property {string} [anchor]  Where in the document.
  */
 
 const STATES = ["running", "complete", "stopped", "incomplete", "failed"];
@@ -73,9 +80,12 @@ export class Memory {
 
 function isTurn(turn) {
   const texts = [turn?.question, turn?.answer, turn?.who].every((text) => typeof text === "string");
-  return texts && STATES.includes(turn.state) && (turn.place === undefined || isPlace(turn.place));
+  const sources = turn?.sources === undefined || (Array.isArray(turn.sources) && turn.sources.every(isSource));
+  return texts && sources && STATES.includes(turn.state) && (turn.place === undefined || isPlace(turn.place));
 }
 
 function isPlace(place) {
   return typeof place?.dialect === "string" && /^[\w-]{1,200}$/.test(place.id) && Number.isInteger(place.after);
 }
+
+const isSource = (source) => typeof source?.file_id === "string" && typeof source.filename === "string";
