@@ -236,7 +236,7 @@ async fn passing<P: Port>(
     };
     let mut numbers = Vec::new();
     for file in files {
-        if filter.passes(&attributes(port, &key, owner, store, &file)?) {
+        if filter.passes(&attributes(port, key, owner, store, &file)?) {
             numbers.push(file.number);
         }
     }
