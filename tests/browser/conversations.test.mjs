@@ -99,6 +99,26 @@ test("another tab shows at once what one changes", async () => {
   assert.equal(await other.locator(".turn").count(), 0, "what is gone is shown no more");
 });
 
+test("what is asked while a conversation opens, or before the models are listed, is asked and shown", async () => {
+  await ask(page, "What is a lease?");
+  await page.reload();
+  await listed(page, ["What is a lease?"]);
+  const slow = async (route) => {
+    const response = await route.fetch();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await route.fulfill({ response });
+  };
+  await page.route("**/v1/conversations/*/items*", slow);
+  await page.click(".talks button.open");
+  await ask(page, "And what does the cache do?");
+  assert.deepEqual(await page.locator(".turn.user .said").allTextContents(), ["What is a lease?", "And what does the cache do?"]);
+  await page.route("**/v1/models", slow);
+  await page.goto("/conversations");
+  await page.click(".talks button.new");
+  await ask(page, "What is a lease?");
+  assert.match(await page.locator(".turn.assistant .who").first().textContent(), /built-in/);
+});
+
 const LEASES = "# Leases\n\nA lease of the boathouse ends on the ninth of March.\n\nIts rent is paid in barley.\n";
 
 /** Stores a document over the documents' page, and goes to where one asks about it. */

@@ -28,7 +28,7 @@ export class Chat {
     const section = "conversations" in form.dataset ? form.parentElement.querySelector(".talks") : null;
     this.conversations = section ? new Conversations(this, section) : undefined;
     this.restore();
-    this.load();
+    this.loading = this.load();
     this.conversations?.refresh();
   }
 
@@ -210,30 +210,43 @@ export class Chat {
   /** An answer with what has arrived of it. */
   drawAnswer({ who, answer }) {
     const body = make("div", { class: "said", "aria-busy": "true" });
-    const element = make("article", { class: "turn assistant" }, make("p", { class: "who", text: who }), body);
+    const name = make("p", { class: "who", text: who });
+    const element = make("article", { class: "turn assistant" }, name, body);
     this.log.append(element);
-    const drawn = { element, body, drawing: drawing(body) };
+    const drawn = { element, body, who: name, drawing: drawing(body) };
     if (answer !== "") drawn.drawing.write(answer);
     return drawn;
   }
 
   /** Asks, and draws question and answer at the end of the log. */
   async answer(question) {
-    if (this.running) return;
+    await this.conversations?.opening;
+    if (this.running) {
+      this.question.value ||= question;
+      return;
+    }
     this.begun();
     this.drawQuestion(question);
     await this.attempt(question);
   }
 
   async attempt(question) {
-    const alias = this.alias();
     const messages = [...this.history(), { role: "user", content: question }];
-    const turn = { question, answer: "", who: this.nameOf(alias), state: "running", isTruncated: false };
+    const turn = { question, answer: "", who: this.nameOf(this.alias()), state: "running", isTruncated: false };
     this.turns.push(turn);
     const drawn = this.drawAnswer(turn);
     this.follow(drawn);
+    await this.read(turn, drawn, say("working"), (signal, tell) => this.source(turn, drawn, messages, signal, tell));
+  }
+
+  /** The parts of an answer. Who asks before the list of models has come waits for it. */
+  async *source(turn, drawn, messages, signal, tell) {
+    await this.loading;
+    const alias = this.alias();
+    turn.who = this.nameOf(alias);
+    drawn.who.textContent = turn.who;
     const talks = this.conversations;
-    await this.read(turn, drawn, say("working"), (signal, tell) => (talks ? talks.ask(alias, question, signal, tell) : ask(alias, messages, signal, tell)));
+    yield* talks ? talks.ask(alias, turn.question, signal, tell) : ask(alias, messages, signal, tell);
   }
 
   nameOf(alias) {

@@ -33,7 +33,7 @@ export class Conversations {
     this.list.addEventListener("click", (event) => this.clicked(event.target.closest("button")));
     // What only some use is not part of what the first page loads.
     import("./own-documents.js").then(({ OwnDocuments }) => {
-      this.documents = new OwnDocuments(chat.form.querySelector(".row"), (text) => chat.announce(text));
+      this.documents = new OwnDocuments(chat.form.querySelector(".own"), (text) => chat.announce(text));
     });
     // Without channels a tab learns of changes when it is looked at.
     this.channel = typeof BroadcastChannel === "function" ? new BroadcastChannel("gatehouse.conversations") : undefined;
@@ -99,7 +99,8 @@ export class Conversations {
 
   choose(id) {
     this.chat.halt();
-    this.doing(async () => {
+    /** What is asked meanwhile belongs to the one that is being opened. */
+    this.opening = this.doing(async () => {
       await this.open(id);
       this.chat.announce(say("opened", titleOf(this.all.find((one) => one.id === id) ?? {})));
       this.chat.question.focus();
@@ -109,6 +110,8 @@ export class Conversations {
   /** Reads a conversation and shows it. */
   async open(id) {
     const items = await whole(`${PATH}/${id}/items?order=asc`);
+    // What was asked while they came stays on the page; it is read anew when it is over.
+    if (this.chat.running) return;
     const found = this.all.find((one) => one.id === id);
     this.current = id;
     this.seen = found && stampOf(found);

@@ -33,18 +33,18 @@ const KEPT = "gatehouse.own-documents";
 /** The choice beside a chat, and the store that answers it. */
 export class OwnDocuments {
   /**
-   * @param {HTMLElement} before The choice stands before it.
+   * @param {HTMLElement} place Where the choice stands.
    * @param {(text: string) => void} announce
    */
-  constructor(before, announce) {
+  constructor(place, announce) {
     this.announce = announce;
     /** Ids of files that could not be read for a passing reason, which were tried again on this page. */
     this.tried = new Set();
     this.box = make("input", { type: "checkbox", id: "own-documents", autocomplete: "off" });
     const pages = document.querySelector("header.site a[href$='/documents']")?.getAttribute("href") ?? "/documents";
     this.none = make("span", { class: "hint", hidden: true, text: `${say("none")} ` }, make("a", { href: pages, text: say("add") }));
-    before.before(make("div", { class: "own" }, this.box, make("label", { for: this.box.id, text: say("look") }), this.none));
-    this.box.checked = location.hash === "#documents" || kept() === "yes";
+    place.append(this.box, make("label", { for: this.box.id, text: say("look") }), this.none);
+    this.box.checked = location.hash === `#${place.id}` || kept() === "yes";
     this.box.addEventListener("change", () => keep(this.box.checked ? "yes" : "no"));
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.refresh());
     this.refresh();
