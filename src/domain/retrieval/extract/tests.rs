@@ -355,6 +355,7 @@ fn headings_and_anchors_are_bounded() {
 
 #[test]
 fn a_pdf_is_read_by_its_pages() {
+    // Printed by Chromium: a heading, a table, a link, ligatures, Chinese, and a second page.
     let pdf = include_bytes!("../../../../tests/fixtures/documents/printed.pdf");
     assert_eq!(
         read(Format::Pdf, pdf),
