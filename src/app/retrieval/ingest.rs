@@ -346,10 +346,6 @@ fn of_refusal(refusal: &Refusal) -> Failure {
 
 fn of_fault(fault: &ExtractFault) -> Failure {
     let (code, message) = match fault {
-        ExtractFault::Unsupported => (
-            Blame::UnsupportedFile,
-            "Nothing is read of such files here.".to_owned(),
-        ),
         ExtractFault::NotUtf8 => (
             Blame::InvalidFile,
             "Its text is neither UTF-8 nor UTF-16.".to_owned(),
@@ -359,10 +355,7 @@ fn of_fault(fault: &ExtractFault) -> Failure {
             Blame::InvalidFile,
             format!("Its text is longer than is read here: {limit}."),
         ),
-        ExtractFault::Encrypted => (
-            Blame::InvalidFile,
-            "It opens with a password alone.".to_owned(),
-        ),
+        ExtractFault::Encrypted => (Blame::InvalidFile, "It is encrypted.".to_owned()),
         ExtractFault::Malformed(what) => (
             Blame::InvalidFile,
             format!("It is not what its type says: {what}."),

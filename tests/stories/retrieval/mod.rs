@@ -72,12 +72,19 @@ impl Somebody {
     }
 
     /// Uploads a document, or its next version.
-    fn uploads_to(&mut self, port: &FakePort, path: &str, name: &str, text: &str) -> String {
-        let body = format!(
+    fn uploads_to(
+        &mut self,
+        port: &FakePort,
+        path: &str,
+        name: &str,
+        content: impl AsRef<[u8]>,
+    ) -> String {
+        let head = format!(
             "--B\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nassistants\r\n\
              --B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
-             Content-Type: text/plain\r\n\r\n{text}\r\n--B--\r\n"
+             Content-Type: text/plain\r\n\r\n"
         );
+        let body = [head.as_bytes(), content.as_ref(), b"\r\n--B--\r\n"].concat();
         let head = Head {
             content_type: Some("multipart/form-data; boundary=B".into()),
             content_length: Some(body.len() as u64),
@@ -87,7 +94,7 @@ impl Somebody {
             at: port.clock().now(),
             ..post(path)
         };
-        let reply = block_on(serve(port, head, FakeBody::whole(body.as_bytes(), 4096)));
+        let reply = block_on(serve(port, head, FakeBody::whole(&body, 4096)));
         let received = Received::from(reply);
         settle();
         assert_eq!(received.status, 200, "{}", received.text());
@@ -95,8 +102,8 @@ impl Somebody {
         received.json()["id"].as_str().unwrap().to_owned()
     }
 
-    fn uploads(&mut self, port: &FakePort, name: &str, text: &str) -> String {
-        self.uploads_to(port, "/v1/files", name, text)
+    fn uploads(&mut self, port: &FakePort, name: &str, content: impl AsRef<[u8]>) -> String {
+        self.uploads_to(port, "/v1/files", name, content)
     }
 
     fn makes(&mut self, port: &FakePort, body: Value) -> String {

@@ -274,6 +274,38 @@ fn files_are_found_by_what_they_say_and_by_what_is_noted_of_them() {
 }
 
 #[test]
+fn a_pdf_is_found_by_the_words_of_its_pages() {
+    let port = reading(|_| {});
+    let mut ann = Somebody::default();
+    let printed = include_bytes!("../../fixtures/documents/printed.pdf");
+    let file = ann.uploads(&port, "rules.pdf", printed);
+    let store = ann.makes(&port, json!({}));
+    let told = ann.adds(&port, &store, &file);
+    assert_eq!(told["status"], "completed", "{told}");
+    for question in [
+        "How many requests does the limiter admit?",
+        "密钥由谁保管？",
+    ] {
+        assert_eq!(
+            ann.finds(&port, &store, question).first(),
+            Some(&file),
+            "{question}"
+        );
+    }
+    let path = format!("/v1/vector_stores/{store}/files/{file}/content");
+    let passages = ann.get(&port, &path)["data"].clone();
+    assert_eq!(passages[0]["anchor"], "page 1", "{passages}");
+    // One that no key here opens.
+    let locked = "%PDF-1.7\ntrailer <</Root 1 0 R /Encrypt 2 0 R>>\n%%EOF";
+    let file = ann.uploads(&port, "locked.pdf", locked);
+    let error = &ann.adds(&port, &store, &file)["last_error"];
+    assert_eq!(
+        (&error["code"], &error["message"]),
+        (&json!("invalid_file"), &json!("It is encrypted."))
+    );
+}
+
+#[test]
 fn what_cannot_be_read_says_why_and_is_not_found() {
     let port = reading(|config| config.retrieval.max_document_bytes = 200);
     let mut ann = Somebody::default();

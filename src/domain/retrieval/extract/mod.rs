@@ -8,6 +8,7 @@ mod csv;
 mod html;
 mod json;
 mod markdown;
+mod pdf;
 mod tags;
 mod text;
 
@@ -48,15 +49,13 @@ pub enum ExtractFault {
     NoText,
     /// More than is read.
     TooLong {
-        /// [`MAX_BYTES`] of the document, [`MAX_TEXT_BYTES`] or [`MAX_BLOCKS`] of its text.
+        /// [`MAX_BYTES`] of the document, [`MAX_TEXT_BYTES`] or [`MAX_BLOCKS`] of its text, or a bound of its format.
         limit: usize,
     },
-    /// A PDF that is opened by a password.
+    /// A PDF that is encrypted.
     Encrypted,
     /// Not what its type says.
     Malformed(&'static str),
-    /// Of this format no text is had.
-    Unsupported,
 }
 
 /// The text of a document, in reading order.
@@ -68,15 +67,15 @@ pub fn extract(format: Format, bytes: &[u8]) -> Result<Vec<Block>, ExtractFault>
         return Err(ExtractFault::TooLong { limit: MAX_BYTES });
     }
     let mut blocks = Blocks::default();
-    let read = match format {
-        Format::Text => text::read,
-        Format::Markdown => markdown::read,
-        Format::Html => html::read,
-        Format::Csv => csv::read,
-        Format::Json => json::read,
-        Format::Pdf => return Err(ExtractFault::Unsupported),
-    };
-    read(&text::decode(bytes)?, &mut blocks)?;
+    let text = || text::decode(bytes);
+    match format {
+        Format::Text => text::read(&text()?, &mut blocks)?,
+        Format::Markdown => markdown::read(&text()?, &mut blocks)?,
+        Format::Html => html::read(&text()?, &mut blocks)?,
+        Format::Csv => csv::read(&text()?, &mut blocks)?,
+        Format::Json => json::read(&text()?, &mut blocks)?,
+        Format::Pdf => pdf::read(bytes, &mut blocks)?,
+    }
     if blocks.found.is_empty() {
         return Err(ExtractFault::NoText);
     }

@@ -354,11 +354,31 @@ fn headings_and_anchors_are_bounded() {
 }
 
 #[test]
-fn a_pdf_is_not_read() {
+fn a_pdf_is_read_by_its_pages() {
+    // Printed by Chromium: a heading, a table, a link, ligatures, Chinese, and a second page.
+    let pdf = include_bytes!("../../../../tests/fixtures/documents/printed.pdf");
     assert_eq!(
-        extract(Format::Pdf, b"%PDF-1.7"),
-        Err(ExtractFault::Unsupported)
+        read(Format::Pdf, pdf),
+        [
+            " @ page 1: House rules",
+            " @ page 1: The limiter admits twenty requests a minute for each visitor, and a hundred for\n\
+             each network; whoever asks for more is told how long to wait. Office hours and\n\
+             difficult flights are counted in full.",
+            " @ page 1: Prices",
+            " @ page 1: Plan Requests Price",
+            " @ page 1: Small 1,000 € 5",
+            " @ page 1: Large 20,000 € 50",
+            " @ page 1: 中文说明",
+            " @ page 1: 网关限制每个访客的请求。文档在存储之前加密，密钥由密钥环保管。\
+             每个访客每分钟可以提出二十个请求，超过的要等待。",
+            " @ page 1: Read the guide first.",
+            " @ page 2: The second page has one line, naïve façade – “quoted”.",
+        ]
     );
+    // Its pages are pictures.
+    let scanned =
+        b"%PDF-1.7 1 0 obj<</Pages 2 0 R>>endobj 2 0 obj<<>>endobj trailer<</Root 1 0 R>>";
+    assert_eq!(extract(Format::Pdf, scanned), Err(ExtractFault::NoText));
 }
 
 /// Text made of what these formats are made of.
