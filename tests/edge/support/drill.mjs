@@ -11,7 +11,8 @@ import { BOUNDARY, MIB, form, visitor } from "./visitor.mjs";
 
 const LIMITS = { max_bytes: 64 * MIB, max_count: 20, max_visitor_bytes: 128 * MIB, max_network_bytes: 256 * MIB };
 
-async function done(who, path, options) {
+/** Asks, and the answer must be 200. */
+export async function done(who, path, options) {
   const answer = await who.ask(path, options);
   assert.equal(answer.status, 200, `${path}: ${answer.text}`);
   return answer;
@@ -20,7 +21,7 @@ async function done(who, path, options) {
 const json = (body) => ({ json: body });
 
 /** A document in two parts, of which the first is longer than a segment. */
-async function uploadInParts(who) {
+export async function uploadInParts(who) {
   const parts = [Buffer.alloc(9 * MIB, "the first part\n"), Buffer.alloc(MIB, "the second part\n")];
   const bytes = parts[0].length + parts[1].length;
   const begun = await done(who, "/v1/uploads", json({ filename: "long.txt", purpose: "user_data", bytes, mime_type: "text/plain" }));
@@ -35,10 +36,11 @@ async function uploadInParts(who) {
   return (await done(who, `/v1/uploads/${id}/complete`, json({ part_ids: ids }))).json().file.id;
 }
 
-const talk = async (who, words) => (await done(who, "/v1/conversations", json({ items: [{ type: "message", role: "user", content: words }] }))).json().id;
+/** A conversation that begins with those words: its id. */
+export const talk = async (who, words) => (await done(who, "/v1/conversations", json({ items: [{ type: "message", role: "user", content: words }] }))).json().id;
 
 /** Everything of a visitor that can be read, by address. */
-async function seen(who) {
+export async function seen(who) {
   const found = new Map();
   const read = async (path) => {
     const answer = await done(who, path);
@@ -54,7 +56,7 @@ async function seen(who) {
 }
 
 /** What operators see that no time changes. */
-async function ruled(owner) {
+export async function ruled(owner) {
   const { keys } = await owner.do("GET", "/keys");
   const { operators } = await owner.do("GET", "/operators");
   return {
@@ -66,7 +68,7 @@ async function ruled(owner) {
 }
 
 /** A caller with an API key. */
-const keyed = (house, secret, address) => ({
+export const keyed = (house, secret, address) => ({
   ask: (path, options = {}) => call(house.worker.url, { path, address, ...options, headers: { authorization: `Bearer ${secret}`, ...options.headers } }),
 });
 
