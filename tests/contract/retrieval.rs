@@ -14,6 +14,7 @@ use gatehouse::domain::retrieval::format::Format;
 use gatehouse::domain::retrieval::fuse::{Ranking, reciprocal_ranks};
 use gatehouse::domain::retrieval::rerank::{Candidate, MOST, rerank};
 use gatehouse::domain::retrieval::terms::{terms_of_passage, terms_of_question};
+use gatehouse::domain::retrieval::vector::{Unit, encode, nearest};
 
 /// A passage and what it is judged as: a document or a section.
 struct Entry {
@@ -38,6 +39,55 @@ impl Entry {
             length,
         }
     }
+}
+
+/// Embeddings of texts. `EMBEDDINGS` names a folder with `<name>.json`, an object of text → numbers; where there is none,
+/// the texts are written to `<name>.texts.json`, for a program that embeds them.
+struct Embedded(BTreeMap<String, Unit>);
+
+impl Embedded {
+    fn of(name: &str, searched: &Searched, judged: &Judged) -> Option<Self> {
+        let dir = std::env::var_os("EMBEDDINGS")?;
+        let file = Path::new(&dir).join(format!("{name}.json"));
+        let passages = searched.entries.iter().map(|entry| text_of(&entry.passage));
+        let questions = judged.iter().map(|(question, _)| question.clone());
+        let texts: BTreeSet<String> = passages.chain(questions).collect();
+        let Ok(bytes) = fs::read(&file) else {
+            let list = serde_json::to_vec(&texts).unwrap();
+            fs::write(file.with_extension("texts.json"), list).unwrap();
+            return None;
+        };
+        let numbers: BTreeMap<String, Vec<f32>> = serde_json::from_slice(&bytes).unwrap();
+        let units = numbers
+            .into_iter()
+            .map(|(text, numbers)| (text, Unit::of(&numbers).unwrap()));
+        Some(Self(units.collect()))
+    }
+
+    /// Places and cosines of the nearest passages, as an object finds them.
+    fn near(&self, searched: &Searched, question: &str) -> Vec<(usize, f64)> {
+        let stored: Vec<Vec<u8>> = searched
+            .entries
+            .iter()
+            .map(|entry| encode(&self.0[&text_of(&entry.passage)]))
+            .collect();
+        let stored = stored.iter().enumerate();
+        let found = nearest(
+            &self.0[question],
+            stored.map(|(place, vector)| (place, vector.as_slice())),
+            MOST,
+        );
+        found
+            .into_iter()
+            .map(|(place, cosine)| (place, f64::from(cosine)))
+            .collect()
+    }
+}
+
+/// What is embedded of a passage.
+fn text_of(passage: &Passage) -> String {
+    let text = [passage.heading.as_str(), "\n", &passage.text].concat();
+    text.trim().to_owned()
 }
 
 struct Searched {
@@ -80,8 +130,23 @@ impl Searched {
         found
     }
 
-    fn reranked(&self, question: &str) -> Vec<(usize, f64)> {
-        let mut found = self.bm25(question);
+    fn reranked(&self, question: &str, embedded: Option<&Embedded>) -> Vec<(usize, f64)> {
+        let bm25 = self.bm25(question);
+        let near = embedded.map(|embedded| embedded.near(self, question));
+        let mut found = match &near {
+            None => bm25,
+            Some(near) => fused(&[&bm25, near])
+                .into_iter()
+                .map(|(place, _)| {
+                    let own = bm25.iter().find(|(other, _)| *other == place);
+                    (place, own.map_or(0.0, |(_, score)| *score))
+                })
+                .collect(),
+        };
+        let cosine = |place: usize| {
+            let near = near.as_ref()?.iter().find(|(other, _)| *other == place);
+            near.map(|(_, cosine)| *cosine)
+        };
         let rest = found.split_off(found.len().min(MOST));
         let candidates: Vec<Candidate<'_>> = found
             .iter()
@@ -92,7 +157,7 @@ impl Searched {
                     heading: &entry.passage.heading,
                     filename: &entry.filename,
                     bm25: *bm25,
-                    vector: None,
+                    vector: cosine(*place),
                 }
             })
             .collect();
@@ -131,24 +196,36 @@ fn ndcg(found: &[&str], grades: &BTreeMap<String, f64>) -> f64 {
 
 type Judged = Vec<(String, BTreeMap<String, f64>)>;
 
-/// Mean nDCG@10 of BM25, of the reranked order, and of both fused.
-fn measure(name: &str, searched: &Searched, judged: &Judged) -> [f64; 3] {
-    let mut sums = [0.0; 3];
+/// Several orders as one, by the places in each.
+fn fused(orders: &[&[(usize, f64)]]) -> Vec<(usize, f64)> {
+    let places: Vec<Vec<usize>> = orders
+        .iter()
+        .map(|order| order.iter().map(|(place, _)| *place).collect())
+        .collect();
+    let rankings: Vec<Ranking<'_, usize>> = places
+        .iter()
+        .map(|places| Ranking {
+            places,
+            weight: 1.0,
+        })
+        .collect();
+    reciprocal_ranks(&rankings)
+}
+
+/// Mean nDCG@10 of BM25 and of the reranked order; with embeddings that of each stage is printed too.
+fn measure(name: &str, searched: &Searched, judged: &Judged) -> [f64; 2] {
+    let embedded = Embedded::of(name, searched, judged);
+    let mut sums = [0.0; 5];
     for (question, grades) in judged {
-        let (bm25, reranked) = (searched.bm25(question), searched.reranked(question));
-        let places =
-            |order: &[(usize, f64)]| order.iter().map(|(place, _)| *place).collect::<Vec<_>>();
-        let fused = reciprocal_ranks(&[
-            Ranking {
-                places: &places(&bm25),
-                weight: 1.0,
-            },
-            Ranking {
-                places: &places(&reranked),
-                weight: 1.0,
-            },
-        ]);
-        for (sum, order) in sums.iter_mut().zip([&bm25, &reranked, &fused]) {
+        let (bm25, reranked) = (searched.bm25(question), searched.reranked(question, None));
+        let mut orders = vec![bm25.clone(), reranked.clone()];
+        if let Some(embedded) = &embedded {
+            let near = embedded.near(searched, question);
+            orders.push(fused(&[&bm25, &near]));
+            orders.push(near);
+            orders.push(searched.reranked(question, Some(embedded)));
+        }
+        for (sum, order) in sums.iter_mut().zip(&orders) {
             *sum += ndcg(&searched.units(order), grades);
         }
         if std::env::var_os("RETRIEVAL_MISSES").is_some() {
@@ -162,13 +239,14 @@ fn measure(name: &str, searched: &Searched, judged: &Judged) -> [f64; 3] {
         }
     }
     let means = sums.map(|sum| sum / judged.len() as f64);
-    let [bm25, reranked, fused] = means;
+    let [bm25, reranked, fused, near, all] = means;
     println!(
-        "{name}: {} passages, {} questions, nDCG@10: BM25 {bm25:.3}, reranked {reranked:.3}, both fused {fused:.3}",
+        "{name}: {} passages, {} questions, nDCG@10: BM25 {bm25:.3}, reranked {reranked:.3}; embeddings {near:.3}, fused \
+         with BM25 {fused:.3}, reranked {all:.3}",
         searched.entries.len(),
         judged.len()
     );
-    means
+    [bm25, reranked]
 }
 
 fn root() -> &'static Path {
@@ -210,7 +288,7 @@ fn questions_about_the_docs_find_their_section() {
             )
         })
         .collect();
-    let [bm25, reranked, _] = measure("docs", &searched, &judged);
+    let [bm25, reranked] = measure("docs", &searched, &judged);
     assert!(bm25 >= FLOORS[0], "{bm25}");
     assert!(reranked >= FLOORS[1], "{reranked}");
 }
@@ -263,10 +341,11 @@ fn cranfield_s_questions_find_their_abstracts() {
             Some((question["query"].as_str().unwrap().to_owned(), grades))
         })
         .collect();
-    let [bm25, reranked, _] = measure("Cranfield", &Searched::of(entries), &judged);
+    let [bm25, reranked] = measure("Cranfield", &Searched::of(entries), &judged);
     assert!(bm25 >= FLOORS[2], "{bm25}");
     assert!(reranked >= FLOORS[3], "{reranked}");
 }
 
-/// BM25 and reranked: of the docs (measured 0.778 and 0.793), of Cranfield (0.533 and 0.536).
-const FLOORS: [f64; 4] = [0.73, 0.74, 0.52, 0.52];
+/// BM25 and reranked: of the docs (measured 0.731 and 0.766; they move as the docs grow), of Cranfield (0.533 and 0.536).
+/// With embeddings of all-MiniLM-L6-v2: alone 0.796 and 0.500, fused 0.812 and 0.559, reranked 0.814 and 0.566.
+const FLOORS: [f64; 4] = [0.68, 0.71, 0.52, 0.52];

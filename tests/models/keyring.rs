@@ -438,6 +438,7 @@ impl World {
                 Step::Retire(n) => drop(self.call(&Command::Retire { n })),
                 Step::Destroy(n) => drop(self.call(&Command::Destroy { n })),
                 Step::RotateSession => self.rotate_session(false),
+                Step::VoidSessions => self.rotate_session(true),
                 Step::Rewrap(_) => {}
             }
         }

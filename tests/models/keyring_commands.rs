@@ -6,9 +6,10 @@ use gatehouse::base::machine::{Effects, Machine};
 use gatehouse::base::secret::Secret;
 use gatehouse::base::time::Millis;
 use gatehouse::domain::keyring::{
-    Command, FirstKeys, Item, KeyState, Keyring, MAX_HELD, MAX_PROVIDERS, MAX_SESSION_KEYS,
-    OpenError, Opened, PROPAGATION, Refusal, Reply, Ring, Roots, SESSION_OVERLAP, Step, Warning,
-    Wrap, Wrapper, due, first_ring, kms, rewrap_plan, rewrap_version, status, wrap_version,
+    Command, DataKey, FirstKeys, Item, KeyState, Keyring, MAX_HELD, MAX_PROVIDERS,
+    MAX_SESSION_KEYS, OpenError, Opened, PROPAGATION, Purpose, Refusal, Reply, Ring, Roots,
+    SESSION_OVERLAP, Step, Warning, Wrap, Wrapper, due, first_ring, kms, rewrap_plan,
+    rewrap_version, status, wrap_version,
 };
 
 /// 2026-11-21T05:05:00Z
@@ -356,6 +357,31 @@ fn an_emergency_takes_effect_at_once_and_raises_the_floor_after_rewrapping() {
     );
     // The pepper itself does not change: API keys go on working.
     assert_eq!(house.open().pepper().unwrap().reveal(), &PEPPER);
+}
+
+#[test]
+fn an_emergency_that_was_cut_off_before_sessions_were_void_is_ended_by_the_schedule() {
+    let mut house = House::new();
+    house.later(1);
+    house.done(emergency(2));
+    house.rewrap_all();
+    let before = house.ring().data.clone();
+    for rotate_days in [0, 90] {
+        let steps = due(&house.ring(), house.now, rotate_days, &wrapper());
+        assert_eq!(steps, [Step::VoidSessions]);
+    }
+    let command = house
+        .open()
+        .rotate_session(&Secret::new([0xD1; 32]), Millis::ZERO, &[6; 12])
+        .unwrap();
+    house.done(command);
+    assert_eq!(due(&house.ring(), house.now, 0, &wrapper()), []);
+    let sessions = |data: &[DataKey]| -> Vec<String> {
+        let sessions = data.iter().filter(|key| key.purpose == Purpose::Session);
+        sessions.map(|key| key.id.clone()).collect()
+    };
+    let (old, new) = (sessions(&before), sessions(&house.ring().data));
+    assert!(new.len() == 1 && !old.contains(&new[0]), "{old:?} {new:?}");
 }
 
 #[test]

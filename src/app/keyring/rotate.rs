@@ -67,6 +67,10 @@ async fn perform<P: Port>(
             session(port, ring, SESSION_OVERLAP)?,
             event(Action::KeyringRotate).detail("replaced", "session key"),
         ),
+        Step::VoidSessions => (
+            session(port, ring, Millis::ZERO)?,
+            event(Action::KeyringRotate).detail("emergency", "all sessions are void"),
+        ),
     };
     match change(port, command, Some(event.outbox())).await? {
         Reply::Done { changed, .. } => Ok(usize::from(changed)),

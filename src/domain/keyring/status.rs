@@ -151,6 +151,8 @@ pub enum Step {
     Destroy(u32),
     /// Make a new key for session tokens, with an overlap of [`SESSION_OVERLAP`].
     RotateSession,
+    /// The same without one: every session is void. It ends an emergency that was cut off before it got there.
+    VoidSessions,
 }
 
 /// What is due now, in order. A step that fails does not keep the others from being done; what then follows from them
@@ -179,17 +181,21 @@ pub fn due(ring: &Ring, now: Millis, rotate_days: u32, wrapper: &Wrapper) -> Vec
             _ => {}
         }
     }
+    let sessions = ring
+        .data
+        .iter()
+        .filter(|key| key.purpose == Purpose::Session);
+    let newest = sessions.map(|key| key.created).max().unwrap_or(now);
+    let emergency = ring.version(ring.raise_to).and_then(|v| v.activated);
+    if emergency.is_some_and(|at| newest < at) {
+        steps.push(Step::VoidSessions);
+    }
     if rotate_days == 0 {
         return steps;
     }
     if ring.pending().is_none() && age_of(active, now) >= days(rotate_days) {
         steps.push(Step::Begin(ring.next()));
     }
-    let sessions = ring
-        .data
-        .iter()
-        .filter(|key| key.purpose == Purpose::Session);
-    let newest = sessions.map(|key| key.created).max().unwrap_or(now);
     if now.since(newest) >= days(rotate_days) {
         steps.push(Step::RotateSession);
     }
