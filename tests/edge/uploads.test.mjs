@@ -264,7 +264,8 @@ test("an SDK that loses the reply and tries again by itself has one document", a
   const file = await toFile(Buffer.from("once"), "once.txt", { type: "text/plain" });
   const made = await client.files.create({ file, purpose: "user_data" }, { headers: { "Idempotency-Key": fresh() } });
   assert.equal(tries, 2);
-  assert.deepEqual((await list(who)).data, [JSON.parse(JSON.stringify(made))]);
+  const listed = (await list(who)).data.map(({ gatehouse, ...file }) => file);
+  assert.deepEqual(listed, [JSON.parse(JSON.stringify(made))]);
 });
 
 test("a key outlives a restart, and one whose upload was lost is free again by itself", async () => {
