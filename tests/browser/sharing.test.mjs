@@ -235,10 +235,12 @@ test("a link opens with its passphrase alone, tells what is wrong, and stays clo
   await page.goto(url);
   await page.reload();
   for (let wrong = 0; wrong < 10; wrong += 1) {
-    await page.waitForSelector("#passphrase");
+    const input = await page.waitForSelector("#passphrase");
     const answered = page.waitForResponse((response) => response.url().includes("/v1/shared/"));
     await open(`wrong ${wrong}`);
     if ((await answered).status() === 429) break;
+    // Each answer draws the form anew; what is written into the old one is lost.
+    await page.waitForFunction((old) => !old.isConnected, input);
   }
   await page.reload();
   await page.waitForSelector("#passphrase, .problem");
