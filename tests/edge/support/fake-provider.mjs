@@ -115,7 +115,8 @@ export async function startProvider() {
     });
   }
 
-  const server = createServer((request, response) => {
+  // A connection that is closed while it is asked is no answer, and a test that allows one attempt would tell of it.
+  const server = createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
     answer(request, response).catch((error) => response.destroy(error));
   });
   server.on("connection", (socket) => {

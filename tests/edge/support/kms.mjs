@@ -90,7 +90,7 @@ export async function startKms() {
 
   const listen = (port) =>
     new Promise((resolve, reject) => {
-      server = createServer((request, response) => {
+      server = createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
         answer(request, response).catch((error) => response.destroy(error));
       });
       server.on("error", reject);

@@ -182,7 +182,7 @@ export async function startSdkProvider() {
     return good(x, answered ? "tool_results" : model);
   }
 
-  const server = createServer((request, response) => answer(request, response).catch((error) => response.destroy(error)));
+  const server = createServer({ keepAliveTimeout: 600_000 }, (request, response) => answer(request, response).catch((error) => response.destroy(error)));
   server.on("connection", (socket) => socket.on("error", () => {}));
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const stop = () =>
