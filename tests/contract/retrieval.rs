@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gatehouse::domain::retrieval::bm25::Collection;
 use gatehouse::domain::retrieval::chunk::{Chunking, Passage, passages};
@@ -293,6 +293,62 @@ fn questions_about_the_docs_find_their_section() {
     assert!(reranked >= FLOORS[1], "{reranked}");
 }
 
+/// A language of XQuAD (`tests/fixtures/xquad/README.md`): each question has one paragraph. Every `nth` question is asked.
+fn xquad(folder: &Path, language: &str, nth: usize) -> [f64; 2] {
+    #[derive(serde::Deserialize)]
+    struct File {
+        paragraphs: Vec<String>,
+        questions: Vec<(String, usize)>,
+    }
+    let bytes = fs::read(folder.join(format!("{language}.json"))).unwrap();
+    let file: File = serde_json::from_slice(&bytes).unwrap();
+    let mut entries = Vec::new();
+    for (place, paragraph) in file.paragraphs.iter().enumerate() {
+        let blocks = extract(Format::Text, paragraph.as_bytes()).unwrap();
+        let cut = passages(&blocks, Chunking::DEFAULT).into_iter();
+        entries.extend(cut.map(|passage| Entry::of(place.to_string(), "", passage)));
+    }
+    let questions = file.questions.into_iter().step_by(nth);
+    let judged: Judged = questions
+        .map(|(question, place)| (question, BTreeMap::from([(place.to_string(), 1.0)])))
+        .collect();
+    measure(
+        &format!("XQuAD {language}"),
+        &Searched::of(entries),
+        &judged,
+    )
+}
+
+fn shipped() -> PathBuf {
+    root().join("tests/fixtures/xquad")
+}
+
+#[test]
+fn questions_find_their_paragraph_in_languages_with_and_without_spaces() {
+    for (language, floors) in XQUAD {
+        let [bm25, reranked] = xquad(&shipped(), language, 8);
+        assert!(bm25 >= floors[0], "{language}, BM25: {bm25}");
+        assert!(reranked >= floors[1], "{language}, reranked: {reranked}");
+    }
+}
+
+#[test]
+#[ignore = "asks every question, which takes a minute"]
+fn all_questions_find_their_paragraph() {
+    for (language, floors) in XQUAD {
+        let [bm25, reranked] = xquad(&shipped(), language, 1);
+        assert!(bm25 >= floors[0], "{language}, BM25: {bm25}");
+        assert!(reranked >= floors[1], "{language}, reranked: {reranked}");
+    }
+    // The other languages of the collection, in files of the same form.
+    let Some(others) = std::env::var_os("XQUAD") else {
+        return;
+    };
+    for language in ["ar", "de", "el", "es", "hi", "ro", "ru", "tr", "vi"] {
+        xquad(Path::new(&others), language, 1);
+    }
+}
+
 /// Cranfield 1400: 1,400 abstracts on aerodynamics, 225 questions, judged in grades (Cleverdon, 1967). Nobody states its
 /// licence, so it is not shipped. `CRANFIELD` names a folder with `cran_docs.json` (`id`, `title`, `body`),
 /// `cran_queries.json` (`query number`, `query`) and `cran_qrels.json` (`query_num`, `id`, `position`: 1 is a complete
@@ -346,6 +402,14 @@ fn cranfield_s_questions_find_their_abstracts() {
     assert!(reranked >= FLOORS[3], "{reranked}");
 }
 
-/// BM25 and reranked: of the docs (measured 0.731 and 0.767; they move as the docs grow), of Cranfield (0.533 and 0.536).
+/// BM25 and reranked: of the docs (measured 0.731 and 0.766; they move as the docs grow, so that the floor only holds what is
+/// broken), of Cranfield (0.533 and 0.536).
 /// With embeddings of all-MiniLM-L6-v2: alone 0.796 and 0.500, fused 0.812 and 0.559, reranked 0.814 and 0.566.
-const FLOORS: [f64; 4] = [0.68, 0.71, 0.52, 0.52];
+const FLOORS: [f64; 4] = [0.6, 0.6, 0.52, 0.52];
+
+/// BM25 and reranked, by language (measured 0.968 and 0.969, 0.968 and 0.968, 0.968 and 0.969).
+const XQUAD: [(&str, [f64; 2]); 3] = [
+    ("en", [0.955, 0.955]),
+    ("zh", [0.955, 0.955]),
+    ("th", [0.955, 0.955]),
+];

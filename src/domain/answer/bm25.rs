@@ -11,10 +11,10 @@ const LENGTH_PENALTY: f64 = 0.75;
 /// A passage shorter than this share of the average is no further preferred: often it is a heading and a cell of a table.
 const SHORT: f64 = 0.5;
 
-/// What a single CJK character weighs in a question, against 1 for a word or a pair that the site has.
+/// What a single CJK character weighs in a question, against 1 for a word or neighbours that the site has.
 const SINGLE_WEIGHT: f64 = 0.25;
-/// What a CJK pair weighs that the site does not have: most such pairs are the seam between two words.
-const UNKNOWN_PAIR_WEIGHT: f64 = 0.3;
+/// What neighbours in a script without spaces weigh that the site does not have: most are the seam between two words.
+const UNKNOWN_GRAM_WEIGHT: f64 = 0.3;
 /// What a word weighs that the site does not have: a visitor often has another word for what the site says.
 const UNKNOWN_WORD_WEIGHT: f64 = 0.5;
 
@@ -24,9 +24,9 @@ const UNKNOWN_WORD_WEIGHT: f64 = 0.5;
 pub fn weight(kind: Kind, with: u64, all: u64) -> f64 {
     let share = match (kind, with) {
         (Kind::Single, _) => SINGLE_WEIGHT,
-        (Kind::Pair, 0) => UNKNOWN_PAIR_WEIGHT,
+        (Kind::Gram, 0) => UNKNOWN_GRAM_WEIGHT,
         (Kind::Word, 0) => UNKNOWN_WORD_WEIGHT,
-        (Kind::Pair | Kind::Word, _) => 1.0,
+        (Kind::Gram | Kind::Word, _) => 1.0,
     };
     share * rarity(with, all)
 }
@@ -60,7 +60,7 @@ mod tests {
         assert!((word(200, 100) - word(100, 100)).abs() < 1e-12);
         assert!(weight(Kind::Single, 10, 100) < word(10, 100) / 3.0);
         assert!(word(0, 100) < word(1, 100));
-        assert!(weight(Kind::Pair, 0, 100) < word(0, 100));
+        assert!(weight(Kind::Gram, 0, 100) < word(0, 100));
     }
 
     #[test]

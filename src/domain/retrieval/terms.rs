@@ -64,7 +64,7 @@ mod tests {
             ("limit", 5, Kind::Word),
             ("存", 1, Kind::Single),
             ("缓", 1, Kind::Single),
-            ("缓存", 1, Kind::Pair),
+            ("缓存", 1, Kind::Gram),
         ];
         assert_eq!(found, expected);
         assert_eq!(length, 10);
