@@ -66,7 +66,7 @@ pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) ->
             _ => {}
         }
         let port = &match house::current(port).await {
-            // The one request that a house takes that is half-way back.
+            // What alone a house takes that is half-way back.
             Err(refusal) if refusal.code == Code::HouseRestoring && is_restore(&route) => {
                 port.clone()
             }
@@ -109,8 +109,10 @@ pub async fn serve<P: Port, B: ByteSource>(port: &P, head: Head, mut body: B) ->
     uses::delivered(port, recorded(port, reply, record))
 }
 
+/// By the API, or by its page.
 fn is_restore(route: &Route) -> bool {
     matches!(route, Route::Admin(path) if *path == "/restore")
+        || matches!(route, Route::AdminPage(path) if path == "/restore")
 }
 
 /// Who calls. A signed request is read whole before: the signature covers its body.

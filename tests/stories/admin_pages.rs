@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use gatehouse::app::port::Class;
 use gatehouse::app::request::Head;
 use gatehouse::app::serve::serve;
 use gatehouse::base::time::Millis;
 use gatehouse::domain::identity::totp;
 
-use crate::support::fake_port::{FakePort, START};
+use crate::support::fake_port::{FakePort, Fault, Op, START, When};
 use crate::support::run::block_on;
 use crate::support::{FakeBody, Received};
 
@@ -940,4 +941,63 @@ fn only_an_owner_is_offered_the_networks_of_operators() {
     owner.fill("PUT /lists", &[("deny:list", "203.0.113.0/24")]);
     owner.must("The lists are changed.");
     owner.must("203.0.113.0/24");
+}
+
+#[test]
+fn a_snapshot_is_taken_and_a_lost_house_put_back_without_a_script() {
+    let (mut browser, owner) = owned();
+    assert_eq!(browser.get("/admin/restore"), 409);
+    browser.must("This house has an owner");
+    assert!(browser.form("POST /restore").is_none());
+    assert_eq!(browser.get("/admin/backups"), 200);
+    browser.must("No snapshots.");
+    assert_eq!(browser.fill("POST /backups", &[]), 200);
+    browser.must("The snapshot is taken.");
+    browser.must("<code>snap_");
+
+    browser.port.lose_objects();
+    let mut browser = Browser::new(&browser.port);
+    assert_eq!(browser.get("/admin"), 200);
+    browser.must("href=\"/admin/restore\"");
+    assert_eq!(browser.get("/admin/restore"), 200);
+    let wrong = [("token", "canary-admin-token-00000000")];
+    assert_eq!(browser.fill("POST /restore", &wrong), 401);
+    browser.must("invalid_credentials");
+    assert!(!browser.has("canary-admin-token"));
+    let unknown = [("token", TOKEN), ("snapshot", "snap_000000000000000000ff")];
+    assert_eq!(browser.fill("POST /restore", &unknown), 404);
+    // The wrong token was counted: the house is not as empty as it was.
+    assert_eq!(browser.get("/admin/restore"), 200);
+    assert_eq!(browser.fill("POST /restore", &[("token", TOKEN)]), 409);
+    browser.must("was used since");
+    let anyway = [("token", TOKEN), ("discard:bool", "true")];
+    // It is cut off in the middle: nothing is served, but the page that goes on.
+    browser.port.fail([Fault {
+        op: Some(Op::Object(Class::Keyring)),
+        first: 2,
+        count: 1,
+        when: When::Before,
+    }]);
+    assert_eq!(browser.get("/admin/restore"), 200);
+    assert_eq!(browser.fill("POST /restore", &anyway), 503);
+    browser.port.heal();
+    assert_eq!(browser.get("/admin"), 503);
+    browser.must("house_restoring");
+    assert_eq!(browser.get("/admin/restore"), 200);
+    assert_eq!(browser.fill("POST /restore", &[("token", TOKEN)]), 200);
+    browser.must("The house is back");
+    assert!(!browser.has(TOKEN));
+    owner.sign_in(&mut browser);
+}
+
+#[test]
+fn without_a_snapshot_there_is_nothing_to_put_back() {
+    let mut browser = Browser::new(&house());
+    assert_eq!(browser.get("/admin/restore"), 200);
+    assert_eq!(browser.fill("POST /restore", &[("token", TOKEN)]), 404);
+    browser.must("holds no snapshot");
+    let mut browser = Browser::new(&FakePort::new());
+    assert_eq!(browser.get("/admin/restore"), 503);
+    browser.must("ADMIN_TOKEN");
+    assert!(browser.form("POST /restore").is_none());
 }

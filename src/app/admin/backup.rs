@@ -18,6 +18,8 @@ use crate::domain::llm::request::invalid;
 
 /// Most snapshots that are listed.
 const LISTED: usize = 100;
+/// In the place of a snapshot's id: the newest that there is.
+pub const NEWEST: &str = "newest";
 
 fn failed(fault: PortFault) -> Refusal {
     storage_refusal(&fault)
@@ -85,7 +87,8 @@ pub async fn take<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     })))
 }
 
-/// Puts a snapshot back: `{token, snapshot, discard}`, to be called until it is done.
+/// Puts a snapshot back: `{token, snapshot, discard}`, to be called until it is done. `snapshot` is an id, or `newest`:
+/// none is taken while a house is half-way back, so that it stays the same one.
 ///
 /// # Errors
 /// `setup_required` without `ADMIN_TOKEN`; `invalid_credentials`; `not_found`, `snapshot_damaged`; `conflict` for a house
@@ -100,7 +103,17 @@ pub async fn restore<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     if !constant_time_eq(&sha256(given.as_bytes()), &token) {
         return Err(unknown(cx, Deed::HouseRestore).await);
     }
-    let id = required(cx, "snapshot")?;
+    let id = match required(cx, "snapshot")? {
+        NEWEST => {
+            let ids = shelf::ids(cx.port).await.map_err(failed)?;
+            let newest = ids.into_iter().next_back();
+            newest.ok_or_else(|| {
+                Refusal::new(Code::NotFound).detail("The bucket holds no snapshot of this house.")
+            })?
+        }
+        id => id.to_owned(),
+    };
+    let id = id.as_str();
     let discard = match cx.fields.get("discard") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(discard)) => *discard,

@@ -112,12 +112,9 @@ pub async fn api<P: Port, B: ByteSource>(
     // 1
     let Found { endpoint, id } = find(&head.method, path)?;
     // 2
-    let caller = match arrived(port, head, request_id).await {
-        // Its own rules are not back yet: those of the configuration stand.
-        Err(refusal) if refusal.code == Code::HouseRestoring && endpoint.call == Call::Restore => {
-            arrived_by(port, head, request_id, Rc::default())?
-        }
-        arrived => arrived?,
+    let caller = match endpoint.call {
+        Call::Restore => arrived_to_restore(port, head, request_id).await?,
+        _ => arrived(port, head, request_id).await?,
     };
     let mut context = Context {
         port,
@@ -132,10 +129,7 @@ pub async fn api<P: Port, B: ByteSource>(
     let open = endpoint.access == Access::Open;
     let signed = if open { Ok(()) } else { context.sign().await };
     let limits = match endpoint.call {
-        Call::Restore => {
-            let name = ["restore/", &context.caller.client].concat();
-            gate::admit_operator(port, &context.caller, &name).await?
-        }
+        Call::Restore => context.admit_restore().await?,
         _ => context.admit().await?,
     };
     // 4
@@ -175,6 +169,23 @@ pub async fn api<P: Port, B: ByteSource>(
 pub async fn arrived<P: Port>(port: &P, head: &Head, request_id: &str) -> Result<Caller, Refusal> {
     let rules = super::rules::rules(port).await?;
     arrived_by(port, head, request_id, rules)
+}
+
+/// The same for whoever puts a house back: while its own rules are not back yet, those of the configuration stand.
+///
+/// # Errors
+/// As for [`arrived`].
+pub async fn arrived_to_restore<P: Port>(
+    port: &P,
+    head: &Head,
+    request_id: &str,
+) -> Result<Caller, Refusal> {
+    match arrived(port, head, request_id).await {
+        Err(refusal) if refusal.code == Code::HouseRestoring => {
+            arrived_by(port, head, request_id, Rc::default())
+        }
+        arrived => arrived,
+    }
 }
 
 /// The same by these rules.
@@ -238,6 +249,15 @@ impl<P: Port> Context<'_, P> {
             Some(_) => gate::admit_operator(self.port, &self.caller, &self.session).await,
             None => gate::admit(self.port, &self.caller, None, LimitClass::Read).await,
         }
+    }
+
+    /// Spends one request of a network that puts a house back; a closed house counts it too.
+    ///
+    /// # Errors
+    /// As for [`gate::admit`].
+    pub async fn admit_restore(&self) -> Result<Vec<(&'static str, String)>, Refusal> {
+        let name = ["restore/", &self.caller.client].concat();
+        gate::admit_operator(self.port, &self.caller, &name).await
     }
 
     /// Reads the session.

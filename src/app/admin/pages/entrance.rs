@@ -3,8 +3,11 @@
 use super::form::{Form, View, value};
 use super::html::{Attributes, copyable, element, link, section, str_at, text};
 use super::qr::qr;
-use super::{Context, Page, told};
+use super::{Context, Page, RESTORE, told};
+use crate::app::admin::backup::NEWEST;
+use crate::app::admin::sign_in::{admin_token, is_claimed};
 use crate::app::port::Port;
+use crate::app::rules::rules;
 use crate::base::errors::{Code, Refusal};
 use serde_json::{Value, json};
 
@@ -29,6 +32,9 @@ const SECRET: Attributes<'static> = &[
 pub async fn page<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<Page, Refusal> {
     if let Some(page) = again(view) {
         return Ok(page);
+    }
+    if view.path == RESTORE {
+        return restore(cx, view).await;
     }
     let state = told(cx, "/state").await?;
     if state.get("claimed") != Some(&Value::Bool(true)) {
@@ -94,7 +100,54 @@ fn claim(view: &View) -> Page {
             "Other operators and the audit log know you by it.",
         )
         .end("Go on");
-    Page::ok("Claim this house", body)
+    let back = [
+        "Were its objects lost? ",
+        &link(RESTORE, "Put a snapshot back"),
+        " before anybody claims it.",
+    ]
+    .concat();
+    Page::ok("Claim this house", body + &element("p", &[], &back))
+}
+
+/// The form that puts a snapshot back into a house without an owner, or goes on with that.
+async fn restore<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<Page, Refusal> {
+    let claimed = match rules(cx.port).await {
+        // A house that is half-way back cannot be asked who owns it.
+        Err(refusal) if refusal.code == Code::HouseRestoring => false,
+        _ => is_claimed(cx).await?,
+    };
+    let title = "Put a snapshot back";
+    if claimed {
+        let words = text(
+            "p",
+            "This house has an owner: no snapshot is put in its place.",
+        );
+        let mut page = Page::ok(title, words + &element("p", &[], &link("", "Sign in")));
+        page.why = Some(Refusal::new(Code::Conflict));
+        return Ok(page);
+    }
+    if admin_token(cx).is_none() {
+        return Ok(set_up());
+    }
+    let body = view
+        .form("POST /restore")
+        .say("For a house whose objects are lost, or a new deployment over the same bucket, with the same MASTER_KEY. Until everything is back, nothing is served.")
+        .input("ADMIN_TOKEN", "token", "", SECRET, "")
+        .input(
+            "Snapshot",
+            "snapshot",
+            NEWEST,
+            &[("autocomplete", "off"), ("spellcheck", "false"), ("required", "")],
+            "newest, or an id: the names below backup/snapshots/ in the bucket.",
+        )
+        .check(
+            "Discard what came into this house since its objects were lost",
+            "discard:bool",
+            "true",
+            false,
+        )
+        .end("Put it back");
+    Ok(Page::ok(title, body))
 }
 
 const NAME: Attributes<'static> = &[

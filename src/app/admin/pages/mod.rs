@@ -28,13 +28,15 @@ use super::super::gate::admit;
 use super::super::port::{ByteSource, Port};
 use super::super::reply::Reply;
 use super::super::request::{Head, form_pairs};
-use super::{Context, Told, arrived, dispatch};
+use super::{Context, Told, arrived, arrived_to_restore, dispatch};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::admin::{Access, find};
 use crate::domain::settings::config::LimitClass;
 
 /// The longest form: lists of 1000 entries in six fields, percent-encoded.
 const MAX_FORM: u64 = 1_048_576;
+/// The page that puts a snapshot back, below `/admin`.
+const RESTORE: &str = "/restore";
 
 /// A page that is ready, but for the frame.
 #[derive(Debug)]
@@ -88,8 +90,15 @@ pub async fn page<P: Port, B: ByteSource>(
         refusal.allow = Some("GET, POST");
         return Err(refusal);
     }
+    let path = path.trim_end_matches('/');
+    // Of a house that is being put back nothing can be asked, its sessions included.
+    let closed = path == RESTORE;
     // 2
-    let caller = arrived(port, head, request_id).await?;
+    let caller = if closed {
+        arrived_to_restore(port, head, request_id).await?
+    } else {
+        arrived(port, head, request_id).await?
+    };
     let mut cx = Context {
         port,
         head,
@@ -99,8 +108,12 @@ pub async fn page<P: Port, B: ByteSource>(
         id: String::new(),
         fields: Map::new(),
     };
-    sign(&mut cx).await?;
-    let limits = cx.admit().await?;
+    let limits = if closed {
+        cx.admit_restore().await?
+    } else {
+        sign(&mut cx).await?;
+        cx.admit().await?
+    };
     // 3
     let pairs = if posted {
         head.own_site()?;
@@ -109,12 +122,12 @@ pub async fn page<P: Port, B: ByteSource>(
         Vec::new()
     };
     // 4
-    if posted {
+    if posted && !closed {
         cx.standing = None;
         sign(&mut cx).await?;
     }
     let role = cx.standing.as_ref().map(|standing| standing.role);
-    let mut view = View::new(path.trim_end_matches('/').to_owned(), role);
+    let mut view = View::new(path.to_owned(), role);
     // 5
     let answer = if posted {
         match submit(&mut cx, &view, &pairs).await {
@@ -258,7 +271,7 @@ async fn told<P: Port>(cx: &Context<'_, P>, address: &str) -> Result<Value, Refu
 
 /// The page at an address. A refusal of what it shows stands in its place.
 async fn shown<P: Port>(cx: &Context<'_, P>, view: &View) -> Answer<P> {
-    let made = if cx.standing.is_none() || view.path == "/join" {
+    let made = if cx.standing.is_none() || matches!(view.path.as_str(), "/join" | RESTORE) {
         entrance::page(cx, view).await.map(Answer::Page)
     } else {
         sections::page(cx, view).await

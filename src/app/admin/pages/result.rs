@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::entrance::{CODE, enrolment_page, recovery_page};
 use super::form::{Pairs, View, value};
 use super::frame::REFUSAL;
-use super::html::{at, copyable, element, link, list_at, str_at, text};
+use super::html::{at, copyable, element, facts, link, list_at, show, str_at, text, words};
 use super::{Answer, Context, Page, Told, back};
 use crate::app::admin::session_cookie;
 use crate::app::port::Port;
@@ -130,6 +130,7 @@ pub const fn done(call: Call) -> &'static str {
         Call::DocumentHold => "The document is held.",
         Call::DocumentUnhold => "The hold has ended.",
         Call::DocumentRemove => "The document is deleted.",
+        Call::BackupTake => "The snapshot is taken.",
         _ => "Done.",
     }
 }
@@ -281,6 +282,8 @@ pub fn answer<P: Port>(
         Call::Claim | Call::Join => recovery_page(list_at(&told, "recovery_codes"), "/admin"),
         Call::OwnRecovery => recovery_page(list_at(&told, "recovery_codes"), "/admin/me"),
         Call::AuditVerify => verdict(view, said("checkpoint"), &told),
+        Call::BackupTake if !is_done(&told) => half_taken(view, &told),
+        Call::Restore => restored(view, pairs, &told),
         _ => {
             let reply = back(
                 cx,
@@ -297,6 +300,50 @@ pub fn answer<P: Port>(
 
 fn escape_of(told: &Value, field: &str) -> String {
     crate::domain::page::escape(str_at(told, field))
+}
+
+fn is_done(told: &Value) -> bool {
+    at(told, "done") == &Value::Bool(true)
+}
+
+/// A snapshot of a large house is taken in parts.
+fn half_taken(view: &View, told: &Value) -> Page {
+    let objects = [&words(at(told, "objects")), " objects are in it so far."].concat();
+    let body = text("p", &objects)
+        + &view.form("POST /backups").end("Go on")
+        + &text("p", "Left alone, the cron goes on with it.");
+    Page::ok("The snapshot is not whole yet", body)
+}
+
+/// How far a restore is; the form that goes on carries what the first one said.
+fn restored(view: &View, pairs: &Pairs, told: &Value) -> Page {
+    let said = |name| value(pairs, name).unwrap_or_default();
+    let mut rows = vec![
+        ("Snapshot", text("code", str_at(told, "snapshot"))),
+        ("Begun at", show(at(told, "begun_at"))),
+    ];
+    if is_done(told) {
+        let gone = at(told, "documents_gone");
+        rows.push(("Documents deleted since then", words(gone)));
+        let onward = element("p", &[], &link("", "Sign in"));
+        return Page::ok("The house is back", facts(&rows) + &onward);
+    }
+    for (label, field) in [("Looked through", "checked"), ("Put back", "restored")] {
+        if let Some(pieces) = at(told, field).as_u64() {
+            let all = words(at(told, "of"));
+            rows.push((
+                label,
+                [&pieces.to_string(), " of ", &all, " pieces"].concat(),
+            ));
+        }
+    }
+    let form = view
+        .form("POST /restore")
+        .hidden("token", said("token"))
+        .hidden("snapshot", str_at(told, "snapshot"))
+        .hidden("discard:bool", said("discard:bool"))
+        .end("Go on");
+    Page::ok("The house is not whole yet", facts(&rows) + &form)
 }
 
 /// What holding the log against a checkpoint came to.
@@ -322,7 +369,9 @@ fn verdict(view: &View, checkpoint: &str, told: &Value) -> Page {
 
 #[cfg(test)]
 mod tests {
-    use super::danger;
+    use serde_json::json;
+
+    use super::{View, danger, restored};
     use crate::domain::admin::{Access, Call, ENDPOINTS};
 
     /// What wants a fresh code and yet does not ask first.
@@ -361,5 +410,37 @@ mod tests {
             assert_eq!(fresh, asks || NOT_ASKED.contains(&call), "{call:?}");
             assert!(!asks || !NOT_ASKED.contains(&call), "{call:?}");
         }
+    }
+
+    #[test]
+    fn a_restore_that_is_not_whole_goes_on_with_what_was_said_first() {
+        let view = View::new("/restore".into(), None);
+        let pairs: Vec<(String, String)> = [
+            ("call", "POST /restore"),
+            ("token", "a \"quoted\" token"),
+            ("snapshot", "newest"),
+            ("discard:bool", "true"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        let mut told = json!({
+            "done": false, "checked": null, "restored": 3, "of": 70, "snapshot": "snap_1",
+            "begun_at": "2026-01-02T03:04:05Z", "documents_gone": null,
+        });
+        let page = restored(&view, &pairs, &told);
+        for wanted in [
+            "3 of 70 pieces",
+            "value=\"a &quot;quoted&quot; token\"",
+            "name=\"snapshot\" value=\"snap_1\"",
+            "name=\"discard:bool\" value=\"true\"",
+            "Go on",
+        ] {
+            assert!(page.body.contains(wanted), "{wanted} in {}", page.body);
+        }
+        told["done"] = true.into();
+        told["documents_gone"] = 2.into();
+        let page = restored(&view, &pairs, &told);
+        assert!(!page.body.contains("token"), "{}", page.body);
+        assert!(page.body.contains('2') && !page.body.contains("<form"));
     }
 }

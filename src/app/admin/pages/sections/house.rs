@@ -188,6 +188,43 @@ pub async fn me<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<String, Ref
     Ok(out)
 }
 
+/// Snapshots, and one more.
+pub async fn backups<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<String, Refusal> {
+    let all = told(cx, "/backups").await?;
+    let every = match at(&all, "every_hours").as_u64() {
+        None | Some(0) => "never: [backup] every_hours is 0".to_owned(),
+        Some(hours) => ["every ", &duration(hours.saturating_mul(3_600))].concat(),
+    };
+    let mut out = facts(&[
+        ("Taken", every),
+        ("Kept", words(at(&all, "keep")) + " snapshots"),
+    ]);
+    let columns = [
+        ("Snapshot", "id"),
+        ("Begun", "begun_at"),
+        ("Ended", "ended_at"),
+        ("Objects", "objects"),
+        ("Rows", "rows"),
+        ("Bytes", "bytes"),
+        ("Usable", "usable"),
+    ];
+    let cell = |field: &str, row: &Value| (field == "id").then(|| code(at(row, field)));
+    out.push_str(&table(
+        "snapshots",
+        &columns,
+        list_at(&all, "backups"),
+        &cell,
+    ));
+    let take = view
+        .form("POST /backups")
+        .say("What the objects keep is copied, sealed, into the bucket.")
+        .end("Take a snapshot now");
+    out.push_str(&section("Take one", &take));
+    let back = "A snapshot is put back into a house without an owner, at /admin/restore, with ADMIN_TOKEN and the same MASTER_KEY.";
+    out.push_str(&section("Put one back", &text("p", back)));
+    Ok(out)
+}
+
 /// Key versions, states, ages and progress.
 pub async fn keyring<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<String, Refusal> {
     let ring = told(cx, "/keyring").await?;
