@@ -158,3 +158,111 @@ pub fn joined(vectors: &[Vec<u8>]) -> Vec<u8> {
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Asked, Near, Part, joined, rows};
+    use crate::base::digest::base64url;
+    use crate::base::rows::{MemoryRows, Rows as _};
+    use crate::base::secret::Secret;
+    use crate::domain::retrieval::store::rows::Segment;
+    use crate::domain::retrieval::store::sealing::seal_vectors;
+    use crate::domain::retrieval::vector::{Unit, encode};
+
+    const MODEL: &str = "embedder";
+    /// Embeddings of a row, as few as make several rows.
+    const IN_A_ROW: usize = 2;
+
+    fn encoded(numbers: [f32; 2]) -> Vec<u8> {
+        encode(&Unit::of(&numbers).unwrap())
+    }
+
+    fn near(model: &str, question: [f32; 2]) -> Near {
+        Near {
+            key: base64url(&[7; 32]),
+            model: model.to_owned(),
+            questions: vec![base64url(&encoded(question))],
+            weights: (1.0, 1.0),
+        }
+    }
+
+    /// A file's embeddings in rows; its passages begin in the segment at `first`.
+    fn file(rows: &mut MemoryRows, number: u64, first: u32, vectors: &[[f32; 2]]) -> Part {
+        for (at, row) in vectors.chunks(IN_A_ROW).enumerate() {
+            let place = u32::try_from(at * IN_A_ROW).unwrap();
+            let vectors: Vec<Vec<u8>> = row.iter().map(|numbers| encoded(*numbers)).collect();
+            let sealed = seal_vectors(
+                &Secret::new([7; 32]),
+                (number, place),
+                &[3; 24],
+                &joined(&vectors),
+            );
+            rows.put(&rows::vector(number, place), &sealed).unwrap();
+        }
+        Part {
+            file: format!("file-{number}"),
+            number,
+            first,
+            count: u32::try_from(vectors.len()).unwrap(),
+            model: Some(MODEL.to_owned()),
+        }
+    }
+
+    /// East of the question are the first file's second and fifth embedding, and the second file's first.
+    fn stored() -> (MemoryRows, Vec<(u64, Segment)>) {
+        let mut rows = MemoryRows::default();
+        let one = [[0.0, 1.0], [1.0, 0.1], [-1.0, 0.0], [0.0, -1.0], [1.0, 0.4]];
+        let two = [[1.0, 0.2], [-1.0, 0.1]];
+        let files = vec![file(&mut rows, 1, 0, &one), file(&mut rows, 2, 5, &two)];
+        (rows, vec![(0, Segment { size: 7, files })])
+    }
+
+    #[test]
+    fn the_nearest_come_first_whichever_row_and_file_they_lie_in() {
+        let (rows, segments) = stored();
+        let near = near(MODEL, [1.0, 0.0]);
+        let asked = Asked::of(&near).unwrap();
+        let ranked = |only, most| asked.ranked(&rows, &segments, only, most).unwrap();
+        assert_eq!(ranked(None, 3), [[(0, 1), (0, 5), (0, 4)]]);
+        assert_eq!(ranked(None, 1), [[(0, 1)]]);
+        // A file that a filter leaves out is not looked at.
+        assert_eq!(ranked(Some(&[2]), 1), [[(0, 5)]]);
+        assert_eq!(ranked(Some(&[]), 3), [[]]);
+    }
+
+    #[test]
+    fn embeddings_of_another_model_are_passed_over() {
+        let (rows, segments) = stored();
+        let near = near("another", [1.0, 0.0]);
+        let asked = Asked::of(&near).unwrap();
+        assert_eq!(asked.ranked(&rows, &segments, None, 3).unwrap(), [[]]);
+        let part = &segments[0].1.files[0];
+        assert_eq!(asked.cosine(&rows, part, 1), Ok(None));
+    }
+
+    #[test]
+    fn a_passage_is_as_near_as_its_own_embedding() {
+        let (rows, segments) = stored();
+        let near = near(MODEL, [1.0, 0.0]);
+        let asked = Asked::of(&near).unwrap();
+        let part = &segments[0].1.files[0];
+        for (place, cosine) in [(0, 0.0), (1, 0.995), (2, -1.0), (3, 0.0), (4, 0.928)] {
+            let found = asked.cosine(&rows, part, place).unwrap().unwrap();
+            assert!((found - cosine).abs() < 0.01, "{place}: {found}");
+        }
+    }
+
+    #[test]
+    fn another_key_opens_nothing_and_what_is_no_question_is_none() {
+        let (rows, segments) = stored();
+        let mut near = near(MODEL, [1.0, 0.0]);
+        near.key = base64url(&[8; 32]);
+        let asked = Asked::of(&near).unwrap();
+        assert!(asked.ranked(&rows, &segments, None, 3).is_err());
+        near.key = base64url(&[8; 31]);
+        assert!(Asked::of(&near).is_none());
+        near.key = base64url(&[8; 32]);
+        near.questions.push("?".to_owned());
+        assert!(Asked::of(&near).is_none());
+    }
+}

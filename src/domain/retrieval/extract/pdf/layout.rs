@@ -95,7 +95,6 @@ impl Layout {
     }
 
     pub(super) fn end_page(&mut self, blocks: &mut Blocks) -> Result<(), ExtractFault> {
-        self.line = None;
         self.end_paragraph(blocks)
     }
 

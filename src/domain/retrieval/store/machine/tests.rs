@@ -234,6 +234,27 @@ fn a_batch_is_given_up_as_far_as_it_is_on_its_way() {
 }
 
 #[test]
+fn a_batch_is_told_of_for_a_day() {
+    let mut object = Object::default();
+    object.make(1);
+    let told = |object: &mut Object| {
+        let reply = object.ask(Command::Batch {
+            store: store(1),
+            batch: "vsfb_1".into(),
+            cancel: false,
+        });
+        matches!(reply, Reply::Batch { .. })
+    };
+    object.begin(1, &[1], Some("vsfb_1"));
+    object.now = object.now.plus(Millis::from_secs(86_400));
+    object.begin(1, &[2], Some("vsfb_2"));
+    assert!(told(&mut object));
+    object.now = object.now.plus(Millis(1));
+    object.begin(1, &[3], Some("vsfb_3"));
+    assert!(!told(&mut object));
+}
+
+#[test]
 fn many_files_lie_in_few_segments_and_what_is_gone_leaves_them() {
     let mut object = Object::default();
     object.make(1);
