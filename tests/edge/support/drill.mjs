@@ -52,6 +52,11 @@ export async function seen(who) {
   }
   await read("/v1/shared");
   for (const { id } of (await read("/v1/conversations")).json().data) await read(`/v1/conversations/${id}/items?order=asc`);
+  for (const { id } of (await done(who, "/v1/vector_stores")).json().data) {
+    const answer = await done(who, `/v1/vector_stores/${id}/search`, json({ query: "What is the plan of the house?" }));
+    assert.notDeepEqual(answer.json().data, [], "the store finds something");
+    found.set(id, answer.bytes.toString("base64"));
+  }
   return found;
 }
 
@@ -82,7 +87,7 @@ export const keyed = (house, secret, address) => ({
 export async function drill(say = () => {}) {
   const house = await startHouse({ documents: LIMITS, abuse: { enabled: false } }, { ADMIN_TOKEN });
   try {
-    say("a house with operators, an API key, documents, shares and conversations");
+    say("a house with operators, an API key, documents, shares, a vector store and conversations");
     const owner = await claimHouse(house.worker);
     await invited(owner, "analyst");
     await owner.do("PUT", "/flags/banner", { value: "hello" });
@@ -100,6 +105,8 @@ export async function drill(say = () => {}) {
     const [benId, carolId] = [await idOf(ben), await idOf(carol)];
     await done(ann, `/v1/files/${plan}/shares`, json({ with: "principal", id: benId, right: "view" }));
     await done(ann, `/v1/files/${plan}/comments`, json({ text: "well drawn" }));
+    const { id: store } = (await done(ann, "/v1/vector_stores", json({ name: "Plans" }))).json();
+    await done(ann, `/v1/vector_stores/${store}/files`, json({ file_id: plan }));
     await talk(ann, "what the house is for");
     await talk(ben, "another matter");
     await talk(carol, "what nobody is to know");

@@ -153,6 +153,14 @@ impl Visitor {
             let id = talk["id"].as_str().unwrap();
             read(&format!("/v1/conversations/{id}/items?order=asc"), self);
         }
+        let stores = self.done(port, "GET", "/v1/vector_stores", &Value::Null);
+        for store in stores["data"].as_array().unwrap() {
+            let path = format!("/v1/vector_stores/{}", store["id"].as_str().unwrap());
+            let question = json!({"query": "What is the plan of the house?"});
+            let found = self.done(port, "POST", &format!("{path}/search"), &question);
+            assert_ne!(found["data"], json!([]));
+            seen.push(format!("{path} {found}"));
+        }
         seen
     }
 }
@@ -166,7 +174,8 @@ pub struct Furnished {
     pub checkpoint: String,
 }
 
-/// A house with operators, an API key, a rule, documents, shares, comments, versions, conversations, and a log.
+/// A house with operators, an API key, a rule, documents, shares, comments, versions, a vector store, conversations, and a
+/// log.
 pub fn furnished() -> (FakePort, Furnished) {
     let port = house(|_| {});
     let owner = owner_of(&port, HOST);
@@ -190,6 +199,14 @@ pub fn furnished() -> (FakePort, Furnished) {
     ann.done(&port, "POST", &format!("/v1/files/{plan}/shares"), &share);
     let said = json!({"text": "well drawn"});
     ann.done(&port, "POST", &format!("/v1/files/{plan}/comments"), &said);
+    let store = ann.done(
+        &port,
+        "POST",
+        "/v1/vector_stores",
+        &json!({"name": "Plans"}),
+    );
+    let files = format!("/v1/vector_stores/{}/files", store["id"].as_str().unwrap());
+    ann.done(&port, "POST", &files, &json!({"file_id": plan}));
     ann.begins(&port, "what the house is for");
     ben.begins(&port, "another matter");
     let checkpoint = owner.call(&port, "GET", "/audit/checkpoint", &Value::Null);

@@ -4,10 +4,14 @@
 mod faults;
 mod house;
 
-use gatehouse::app::backup::snapshot;
+use gatehouse::app::backup::{shelf, snapshot};
 use gatehouse::app::port::{Class, Port};
 use gatehouse::app::schedule;
+use gatehouse::base::digest::{base64url, hex, sha256};
 use gatehouse::base::time::Millis;
+use gatehouse::domain::backup::format::{FORMAT, Pages, Piece};
+use gatehouse::domain::backup::names;
+use gatehouse::domain::backup::sealing::{Keys, Part};
 use serde_json::{Value, json};
 
 use crate::support::fake_port::{FakePort, Fault, Op, When};
@@ -285,6 +289,72 @@ fn a_damaged_snapshot_is_refused_before_anything_is_written() {
     let state = request(&port, HOST, None, "GET", "/state", &Value::Null);
     assert_eq!(state.json()["claimed"], false, "{}", state.text());
     restored(&port, &id);
+}
+
+/// The same snapshot with a piece for each of its pages, and empty ones up to `count`.
+fn in_pieces(port: &FakePort, id: &str, count: usize) {
+    let keys = Keys::of(port.settings().master.as_ref().unwrap().reveal());
+    let opened = block_on(shelf::open(port, id)).unwrap();
+    let mut manifest = opened.manifest.clone();
+    let mut pages = Vec::new();
+    for number in 0..manifest.pieces.len() {
+        pages.extend(block_on(opened.piece(port, number)).unwrap().pages);
+    }
+    // The house comes last.
+    let empty = count - pages.len();
+    let pieces = (0..empty)
+        .map(|_| Vec::new())
+        .chain(pages.into_iter().map(|page| vec![page]));
+    manifest.pieces.clear();
+    for (number, pages) in pieces.enumerate() {
+        let pages = Pages {
+            format: FORMAT,
+            pages,
+        };
+        let plain = serde_json::to_vec(&pages).unwrap();
+        let salt = [u8::try_from(number).unwrap(); 24];
+        let blob = names::piece(id, number, &[7; names::RANDOM_BYTES]);
+        let sealed = keys.message(("default", id, Part::Piece(number)), &salt);
+        block_on(port.blob_put(&blob, sealed.seal(&plain))).unwrap();
+        manifest.pieces.push(Piece {
+            blob,
+            salt: base64url(&salt),
+            bytes: plain.len() as u64,
+            sha256: hex(&sha256(&plain)),
+        });
+    }
+    let plain = serde_json::to_vec(&manifest).unwrap();
+    let sealed = keys.message(("default", id, Part::Manifest), &[9; 24]);
+    block_on(port.blob_put(&names::manifest(id), sealed.seal(&plain))).unwrap();
+}
+
+#[test]
+fn a_large_snapshot_is_looked_through_to_its_end_before_anything_is_written() {
+    let (port, mut home) = furnished();
+    let id = snapshot_of(&port);
+    let seen = home.seen(&port);
+    in_pieces(&port, &id, 130);
+    port.lose_objects();
+    let good = port.blobs.borrow().clone();
+    let body = json!({"token": ADMIN_TOKEN, "snapshot": id});
+    // The damage is in the part that the third step looks through.
+    let piece = names::piece(&id, 125, &[7; names::RANDOM_BYTES]);
+    let stored = good.keys().find(|key| key.ends_with(&piece)).unwrap();
+    *(port.blobs.borrow_mut().get_mut(stored).unwrap().last_mut()).unwrap() ^= 1;
+    let checked: Vec<Value> = (0..2)
+        .map(|_| restore(&port, &body).json()["checked"].clone())
+        .collect();
+    assert_eq!(checked, [60, 120]);
+    let answer = restore(&port, &body);
+    assert_eq!(code(&answer), "snapshot_damaged", "{}", answer.text());
+    for class in [Class::Owner, Class::Directory, Class::Keyring] {
+        assert!(port.rows(class).is_empty(), "{class:?}");
+    }
+    let blob = good[stored].clone();
+    port.blobs.borrow_mut().insert(stored.clone(), blob);
+    restored(&port, &id);
+    home.owner.sign_in(&port);
+    assert_eq!(home.seen(&port), seen);
 }
 
 #[test]
