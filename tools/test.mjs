@@ -15,7 +15,7 @@ const steps = {
     await run("cargo", ["clippy", "--quiet", "--locked", "--lib", "--target", "wasm32-unknown-unknown", "--", "-D", "warnings"]);
   },
   async host({ long }) {
-    await run("cargo", ["test", "--locked", "--workspace", "--all-features", "--quiet"], { env: long ? { GATEHOUSE_LONG: "1" } : {} });
+    await run("cargo", ["test", "--locked", "--workspace", "--all-features", "--quiet"], { env: longer(long) });
   },
   async build() {
     await buildSite();
@@ -36,21 +36,22 @@ const steps = {
       throw new Stop("wrangler warns about wrangler.toml");
     }
   },
-  edge: () => nodeTests("tests/edge", "tests/tools"),
-  browser: () => nodeTests("tests/browser"),
-  async long() {
-    await nodeTests("tests/long");
-  },
+  edge: ({ long }) => nodeTests(["tests/edge", "tests/tools"], long),
+  browser: ({ long }) => nodeTests(["tests/browser"], long),
+  long: ({ long }) => nodeTests(["tests/long"], long),
 };
 
+/** What tells tests that there is time for more rounds. */
+const longer = (long) => (long ? { GATEHOUSE_LONG: "1" } : {});
+
 /** Runs the test files of folders, one after the other: they start servers and measure behaviour, not speed. */
-async function nodeTests(...folders) {
+async function nodeTests(folders, long) {
   const files = folders
     .filter((folder) => existsSync(at(folder)))
     .flatMap((folder) => readdirSync(at(folder)).map((name) => at(folder, name)))
     .filter((file) => file.endsWith(".test.mjs"));
   if (files.length === 0) throw new Stop(`no tests in ${folders.join(", ")}`);
-  await run("node", ["--test", "--test-concurrency=1", "--test-timeout=180000", ...files], { env: { GATEHOUSE_PROFILE: "release" } });
+  await run("node", ["--test", "--test-concurrency=1", "--test-timeout=180000", ...files], { env: { GATEHOUSE_PROFILE: "release", ...longer(long) } });
 }
 
 export async function test({ long, only }) {

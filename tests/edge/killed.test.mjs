@@ -38,6 +38,9 @@ const CROWD = 110;
 /** So many keys of providers are wrapped anew by a rotation. */
 const PROVIDERS = Array.from({ length: 8 }, (_, i) => `stored-${i}`);
 
+/** How often the runtime is killed in each; a start of it takes seconds, so that only `npm run test:long` kills often. */
+const [UPLOADS, PARTS, DELETIONS, RESTORES, ROTATIONS] = process.env.GATEHOUSE_LONG ? [8, 4, 4, 3, 3] : [4, 2, 2, 1, 2];
+
 let house;
 let killed;
 before(async () => {
@@ -123,10 +126,10 @@ test("of an upload that was answered everything is there after a kill, and of on
   const { answers, ms } = await killed.unkilled(work);
   await check(sent);
   let cuts = 0;
-  for (const [round, moment] of moments(random, 8).entries()) {
+  for (const [round, moment] of moments(random, UPLOADS).entries()) {
     const from = sent.length;
     // After the last one so much time passes that every upload counts as given up.
-    const meanwhile = round === 7 ? () => passes(house, TWO_HOURS_MS) : undefined;
+    const meanwhile = round === UPLOADS - 1 ? () => passes(house, TWO_HOURS_MS) : undefined;
     const { cut, of } = await killed.during(work, moment * answers, ms, meanwhile);
     t.diagnostic(`round ${round}: killed after ${(moment * answers).toFixed(1)} answers, ${cut} of ${of} uploads cut`);
     cuts += cut;
@@ -212,8 +215,8 @@ test("an upload in parts goes on after a kill from the parts that were answered,
   await cron(house);
   const { answers, ms } = await killed.unkilled(() => first.map(goOn));
   let cuts = 0;
-  for (const [round, moment] of moments(random, 4).entries()) {
-    const isLast = round === 3;
+  for (const [round, moment] of moments(random, PARTS).entries()) {
+    const isLast = round === PARTS - 1;
     // Those that were cut go on, are cut again, and in the end are not.
     if (isLast) await Promise.all(all.map(goOn));
     const going = [...all.filter((one) => !one.file), await begin(), await begin()];
@@ -308,7 +311,7 @@ test("a document whose deletion or whose owner's erasure was killed is whole or 
   await repeat(first);
   const people = [keeper, first.deleted.who];
   let cuts = 0;
-  for (const [round, moment] of moments(random, 4).entries()) {
+  for (const [round, moment] of moments(random, DELETIONS).entries()) {
     const given = await prepare(round);
     people.push(given.deleted.who);
     const { cut, of } = await killed.during(() => work(given), moment * answers, ms);
@@ -410,7 +413,7 @@ test("a restore that is killed again and again goes on with the same call, and s
         await pause(20);
       }
     }
-    for (const [round, moment] of [...moments(random, 3).sort(), "between"].entries()) {
+    for (const [round, moment] of [...moments(random, RESTORES).sort(), "between"].entries()) {
       let over = false;
       const restoring = restore().finally(() => {
         over = true;
@@ -492,7 +495,7 @@ test("a rotation that is killed leaves every key and document usable, and a repe
   const begun = Date.now();
   await emergency();
   const ms = Date.now() - begun;
-  for (const [round, moment] of moments(random, 3).entries()) {
+  for (const [round, moment] of moments(random, ROTATIONS).entries()) {
     const who = await session();
     const rotate = () => [killed.answer(owner.call("POST", "/keyring/emergency", {}), 200)];
     const { cut } = await killed.during(rotate, moment, ms);
