@@ -38,11 +38,11 @@ process.on("exit", endAll);
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 
 /** Starts the processes, at a free port unless one is given, and resolves when they answer. */
-function start(settings, vars, folder, port = "0") {
+function start(settings, vars, folder, port = "0", inspector = 0) {
   const given = { ...CANARIES, GATEHOUSE_CONFIG: settings && JSON.stringify(settings), ...vars };
   const words = Object.entries(given).filter(([, value]) => value !== undefined);
   const flags = words.flatMap(([name, value]) => ["--var", `${name}:${value}`]);
-  const args = [WRANGLER, "dev", "--env", "test", "--ip", "127.0.0.1", "--port", port, "--inspector-port", "0"];
+  const args = [WRANGLER, "dev", "--env", "test", "--ip", "127.0.0.1", "--port", port, "--inspector-port", String(inspector)];
   args.push("--persist-to", folder, "--show-interactive-dev-session=false", ...flags);
   // With a file of its own, wrangler does not read what a developer has in .dev.vars.
   const none = join(folder, "none.env");
@@ -106,12 +106,13 @@ function memoryOf(group) {
  *
  * @param {object | undefined} settings What `config()` gives; without it the configuration that was built in.
  * @param {object} vars Variables and secrets laid over the canaries; `undefined` takes one away.
+ * @param {number} [inspector] The port of the runtime's inspector, until a restart.
  * @returns {Promise<object>} `url`; `output()` all that was printed; `logs()` the log lines; `log(requestId)` waits for one;
  *   `memory()` of the runtime in bytes, undefined where the system does not tell it; `restart({ hard, next, vars, meanwhile })` with the same stores; `folder` of the stores; `stop()`.
  */
-export async function startWorker(settings, vars = {}) {
+export async function startWorker(settings, vars = {}, inspector) {
   const folder = mkdtempSync(join(tmpdir(), "gatehouse-test-"));
-  let run = await start(settings, vars, folder);
+  let run = await start(settings, vars, folder, "0", inspector);
   let before = "";
   const output = () => before + run.output;
   const logs = () =>
