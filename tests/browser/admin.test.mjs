@@ -71,6 +71,15 @@ test("from set-up to a revoked key, without JavaScript; every section in both th
   assert.equal((await page.goto("/admin")).status(), 200);
   assert.equal(await page.textContent("h1"), "Claim this house");
   seen.push(...(await look(page, "claim")));
+  // Or what was there is put back: nothing, here.
+  await page.click("text=Put a snapshot back");
+  assert.equal(await page.textContent("h1"), "Put a snapshot back");
+  seen.push(...(await look(page, "restore")));
+  await page.fill("[name=token]", TOKEN);
+  await send(page, "POST /restore");
+  await page.waitForSelector("#error:focus");
+  assert.match(await page.textContent("#error"), /holds no snapshot/);
+  await page.goto("/admin");
   await page.fill("[name=token]", TOKEN);
   await page.fill("[name=name]", "Ada Lovelace");
   await send(page, "POST /claim");
@@ -127,6 +136,9 @@ test("from set-up to a revoked key, without JavaScript; every section in both th
   assert.equal((await page.textContent("[role=status]")).trim(), "The key is revoked.");
 
   // Something to see everywhere, and a change that is undone.
+  await page.goto("/admin/backups");
+  await send(page, "POST /backups");
+  assert.equal((await page.textContent("[role=status]")).trim(), "The snapshot is taken.");
   await page.goto("/admin/site-keys");
   await field(page, "POST /site-keys", "name").fill("Shop");
   await field(page, "POST /site-keys", "origins:list").fill("https://shop.example");
@@ -162,7 +174,7 @@ test("from set-up to a revoked key, without JavaScript; every section in both th
   // Every section.
   await page.goto("/admin");
   const sections = await page.locator("nav.contents a").evaluateAll((links) => links.map((link) => link.getAttribute("href")));
-  assert.equal(sections.length, 17);
+  assert.equal(sections.length, 18);
   const visitor = "/admin/visitors/vis_0123456789abcdefghijkl";
   for (const path of sections) {
     const answer = await page.goto(path);
