@@ -51,4 +51,5 @@ pub mod session;
 pub mod similar;
 pub mod standing;
 pub mod stored;
+pub mod together;
 pub mod uses;

@@ -11,6 +11,7 @@ use crate::app::port::{ByteSource, Class, Port, PortFault, storage_refusal};
 use crate::app::reply::Reply;
 use crate::app::request::Head;
 use crate::app::stored::keyed;
+use crate::app::together::all;
 use crate::base::digest::{hex, hmac_sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
@@ -412,6 +413,7 @@ pub(super) async fn reserve(
     policy: &Documents,
 ) -> Result<(), Refusal> {
     let network = network_ledger(&intent.network);
+    // One after the other: a network that is full must not hold the site's room, however shortly.
     for (ledger, limit, whose) in [
         (
             network.as_str(),
@@ -430,7 +432,7 @@ pub(super) async fn reserve(
             Refusal::new(Code::QuotaExceeded)
                 .detail(format!("All documents {whose} may have {limit} bytes together, and there is not enough left."))
         };
-        match ask::<Ledger>(port, Class::Ledger, ledger, command.clone()).await {
+        match ask::<Ledger>(port, Class::Ledger, ledger, command).await {
             Ok(quota::Reply::Done) => {}
             Ok(quota::Reply::Full { .. } | quota::Reply::Unknown) => return Err(full()),
             Err(fault) => return Err(storage_refusal(&fault)),
@@ -597,8 +599,11 @@ pub(super) async fn settle(port: &impl Port, document: &Document) -> Result<(), 
         bytes: charge(document.bytes),
         expires: document.over().unwrap_or(document.expires),
     };
-    for ledger in [network_ledger(&document.network).as_str(), SITE_LEDGER] {
-        match ask::<Ledger>(port, Class::Ledger, ledger, command.clone()).await {
+    let network = network_ledger(&document.network);
+    let ledgers = [network.as_str(), SITE_LEDGER];
+    let calls = ledgers.map(|ledger| ask::<Ledger>(port, Class::Ledger, ledger, command.clone()));
+    for (ledger, reply) in ledgers.iter().zip(all(calls).await) {
+        match reply {
             Ok(quota::Reply::Done) => {}
             Ok(other) => return Err(lost(&format!("{ledger} answered {other:?}"))),
             Err(fault) => return Err(storage_refusal(&fault)),

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value};
 
 use super::ingest::ingest;
-use super::search::all;
 use super::{
     OwnerKey, ask, files, limits, not_found, owner_of_it, page_of, sealed_attributes, tell,
     unexpected,
@@ -14,6 +13,7 @@ use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port};
 use crate::app::reply::Reply as Answer;
 use crate::app::request::Head;
+use crate::app::together::all;
 use crate::base::errors::{Code, Refusal};
 use crate::base::ids::prefixed;
 use crate::domain::documents::scan::state::Reader;

@@ -1,9 +1,5 @@
 //! From questions to passages that the caller may read at this moment.
 
-use core::future::{Future, poll_fn};
-use core::pin::Pin;
-use core::task::Poll;
-
 use serde_json::{Map, Value, json};
 
 use super::ingest::read;
@@ -15,6 +11,7 @@ use crate::app::gate::Caller;
 use crate::app::port::{ByteSource, Port};
 use crate::app::reply::Reply as Answer;
 use crate::app::request::Head;
+use crate::app::together::all;
 use crate::base::digest::{base64url, hex};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::answer::tokens::Kind;
@@ -330,25 +327,4 @@ fn ranked(mut found: Vec<Found>, wanted: &Wanted) -> Vec<Found> {
     found.retain(|one| one.score >= wanted.threshold);
     found.truncate(wanted.most);
     found
-}
-
-/// All at the same time, their results in order.
-pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
-    let mut waiting: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
-    let mut done: Vec<Option<F::Output>> = waiting.iter().map(|_| None).collect();
-    poll_fn(|context| {
-        let mut all = Poll::Ready(());
-        for (future, slot) in waiting.iter_mut().zip(&mut done) {
-            if slot.is_some() {
-                continue;
-            }
-            match future.as_mut().poll(context) {
-                Poll::Ready(output) => *slot = Some(output),
-                Poll::Pending => all = Poll::Pending,
-            }
-        }
-        all
-    })
-    .await;
-    done.into_iter().flatten().collect()
 }
