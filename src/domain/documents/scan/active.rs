@@ -84,6 +84,9 @@ pub(super) fn markup_script(spot: &Spot<'_>) -> Option<Match> {
     ended(spot, length).then(|| told(Rule::MarkupScript, spot, length))
 }
 
+/// How those begin that [`markup_attribute`] finds, in any case.
+pub(super) const ATTRIBUTE_BEGINNINGS: [&str; 2] = ["javascript:", "on"];
+
 /// Finds `javascript:` and attributes like `onload=`, in a document of markup; their first letter is at the place.
 pub(super) fn markup_attribute(spot: &Spot<'_>) -> Option<Match> {
     const URL: &[u8] = b"javascript:";

@@ -8,6 +8,17 @@ use super::window::Spot;
 /// From how many invisible characters in a row on they are more than an emoji or a script needs.
 const MANY: usize = 4;
 
+/// The first two bytes of what may begin hidden text at the place.
+pub(super) const BEGINNINGS: [&str; 7] = [
+    "\u{ad}",
+    "\u{200b}",
+    "\u{2060}",
+    "\u{fe00}",
+    "\u{feff}",
+    "\u{e0000}",
+    "\u{e0100}",
+];
+
 /// Finds hidden text that begins at the place, whose first byte is 0xC2, 0xE2, 0xEF or 0xF3.
 pub(super) fn at(spot: &Spot<'_>) -> Option<Match> {
     let first = first_char(spot.rest)?;

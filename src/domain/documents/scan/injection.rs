@@ -172,30 +172,65 @@ const REVEAL_BETWEEN: [&str; 16] = [
     "original", "initial", "out", "verbatim", "all",
 ];
 
+/// The first words of not telling.
+const CONCEAL: [&str; 4] = ["do", "don't", "never", "without"];
+
+/// The first words of being somebody else.
+const ROLE: [&str; 5] = ["you", "new", "from", "enter", "updated"];
+
+/// The first words of every phrase.
+pub(super) const BEGINNINGS: [&str; DROP.len() + REVEAL.len() + CONCEAL.len() + ROLE.len()] =
+    joined([&DROP, &REVEAL, &CONCEAL, &ROLE]);
+
+/// By first letter: how long first words are, a bit for each length.
+static LENGTHS: [u32; 26] = lengths();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "at compile time"
+)]
+const fn joined<const OF: usize, const N: usize>(
+    lists: [&[&'static str]; OF],
+) -> [&'static str; N] {
+    let mut all = [""; N];
+    let (mut list, mut to) = (0, 0);
+    while list < OF {
+        let mut at = 0;
+        while at < lists[list].len() {
+            all[to] = lists[list][at];
+            to += 1;
+            at += 1;
+        }
+        list += 1;
+    }
+    all
+}
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "at compile time, where every word begins with a small letter"
+)]
+const fn lengths() -> [u32; 26] {
+    let mut lengths = [0; 26];
+    let mut at = 0;
+    while at < BEGINNINGS.len() {
+        let word = BEGINNINGS[at].as_bytes();
+        lengths[(word[0] - b'a') as usize] |= 1 << word.len();
+        at += 1;
+    }
+    lengths
+}
+
 /// Finds a phrase whose first word begins at the place.
 pub(super) fn phrase(spot: &Spot<'_>) -> Option<Match> {
-    // The first letters of the first words; every other one is passed over at once.
-    if !matches!(
-        spot.ahead(0)?.to_ascii_lowercase(),
-        b'i' | b'd'
-            | b'f'
-            | b'o'
-            | b'b'
-            | b'r'
-            | b'p'
-            | b's'
-            | b'l'
-            | b'e'
-            | b'v'
-            | b'w'
-            | b't'
-            | b'n'
-            | b'y'
-            | b'u'
-    ) {
+    let first = word_at(spot.rest, 0)?.0;
+    let letter = usize::from(first.first()?.to_ascii_lowercase());
+    let lengths = LENGTHS.get(letter.checked_sub(usize::from(b'a'))?)?;
+    if lengths.checked_shr(u32::try_from(first.len()).ok()?)? & 1 == 0 {
         return None;
     }
-    let first = word_at(spot.rest, 0)?.0;
     let is = |words: &[&str]| words.iter().any(|word| same(first, word));
     if is(&DROP) {
         return override_phrase(spot);
@@ -203,15 +238,10 @@ pub(super) fn phrase(spot: &Spot<'_>) -> Option<Match> {
     if is(&REVEAL) {
         return reveal_phrase(spot);
     }
-    if same(first, "do") || same(first, "don't") || same(first, "never") || same(first, "without") {
+    if is(&CONCEAL) {
         return conceal_phrase(spot);
     }
-    if same(first, "you")
-        || same(first, "new")
-        || same(first, "from")
-        || same(first, "enter")
-        || same(first, "updated")
-    {
+    if is(&ROLE) {
         return new_role(spot);
     }
     None
@@ -466,6 +496,10 @@ const ZH_CONCEAL: [&str; 6] = [
     "不要让用户知道",
     "不要通知用户",
 ];
+
+/// The first words of every Chinese phrase.
+pub(super) const ZH_BEGINNINGS: [&str; ZH_DROP.len() + ZH_REVEAL.len() + ZH_CONCEAL.len()] =
+    joined([&ZH_DROP, &ZH_REVEAL, &ZH_CONCEAL]);
 
 /// Longest distance between two words of a Chinese phrase: 12 characters of 3 bytes.
 const ZH_GAP: usize = 36;

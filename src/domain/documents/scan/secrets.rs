@@ -93,6 +93,33 @@ const TOKENS: [Token; 45] = [
     token("gsk_", 52, 52, is_alphanumeric, Rule::ServiceToken),
 ];
 
+/// How every token begins, also those that are no row of the table.
+pub(super) const BEGINNINGS: [&str; TOKENS.len() + 2] = beginnings();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "at compile time, below the length"
+)]
+const fn beginnings() -> [&'static str; TOKENS.len() + 2] {
+    let mut all = ["ey", "ht"].as_slice();
+    let mut out = [""; TOKENS.len() + 2];
+    let mut at = 0;
+    while at < TOKENS.len() {
+        out[at] = TOKENS[at].prefix;
+        at += 1;
+    }
+    while let [word, rest @ ..] = all {
+        out[at] = word;
+        all = rest;
+        at += 1;
+    }
+    out
+}
+
+/// Before an opaque token, in any case.
+pub(super) const BEARER: &str = "bearer ";
+
 /// Below this, in thousandths of a bit for each character, a token is a placeholder: `ghp_xxxxxxxx…`.
 const LEAST_TOKEN_ENTROPY: u32 = 2_800;
 
@@ -375,7 +402,7 @@ const fn is_base64(byte: u8) -> bool {
 
 /// Does `Bearer` stand here with an opaque token behind it?
 pub(super) fn bearer(spot: &Spot<'_>) -> Option<Match> {
-    if !begins(spot.rest, b"bearer ") {
+    if !begins(spot.rest, BEARER.as_bytes()) {
         return None;
     }
     let rest = spot.rest.get(7..)?;
