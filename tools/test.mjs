@@ -6,7 +6,7 @@ import { buildSite, buildWorker } from "./build.mjs";
 import { Stop, at, run, say } from "./lib.mjs";
 
 /** Ceiling for the wasm, gzipped: what a visitor of a cold isolate waits for, and far below the platform's 3 MB. */
-const WASM_CEILING_BYTES = 2304 * 1024;
+const WASM_CEILING_BYTES = 2368 * 1024;
 
 const steps = {
   async style() {
