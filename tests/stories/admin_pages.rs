@@ -953,7 +953,8 @@ fn a_snapshot_is_taken_and_a_lost_house_put_back_without_a_script() {
     browser.must("No snapshots.");
     assert_eq!(browser.fill("POST /backups", &[]), 200);
     browser.must("The snapshot is taken.");
-    browser.must("<code>snap_");
+    let id = browser.text().split("<code>snap_").nth(1).unwrap();
+    let id = format!("snap_{}", id.split('<').next().unwrap());
 
     browser.port.lose_objects();
     let mut browser = Browser::new(&browser.port);
@@ -966,11 +967,17 @@ fn a_snapshot_is_taken_and_a_lost_house_put_back_without_a_script() {
     assert!(!browser.has("canary-admin-token"));
     let unknown = [("token", TOKEN), ("snapshot", "snap_000000000000000000ff")];
     assert_eq!(browser.fill("POST /restore", &unknown), 404);
+    // Which one is never guessed, but told to whoever has the token.
+    assert_eq!(browser.get("/admin/restore"), 200);
+    let none = [("token", TOKEN), ("snapshot", "")];
+    assert_eq!(browser.fill("POST /restore", &none), 400);
+    browser.must(&id);
     // The wrong token was counted: the house is not as empty as it was.
     assert_eq!(browser.get("/admin/restore"), 200);
-    assert_eq!(browser.fill("POST /restore", &[("token", TOKEN)]), 409);
+    let asked = [("token", TOKEN), ("snapshot", id.as_str())];
+    assert_eq!(browser.fill("POST /restore", &asked), 409);
     browser.must("was used since");
-    let anyway = [("token", TOKEN), ("discard:bool", "true")];
+    let anyway = [asked[0], asked[1], ("discard:bool", "true")];
     // It is cut off in the middle: nothing is served, but the page that goes on.
     browser.port.fail([Fault {
         op: Some(Op::Object(Class::Keyring)),
@@ -984,7 +991,7 @@ fn a_snapshot_is_taken_and_a_lost_house_put_back_without_a_script() {
     assert_eq!(browser.get("/admin"), 503);
     browser.must("house_restoring");
     assert_eq!(browser.get("/admin/restore"), 200);
-    assert_eq!(browser.fill("POST /restore", &[("token", TOKEN)]), 200);
+    assert_eq!(browser.fill("POST /restore", &asked), 200);
     browser.must("The house is back");
     assert!(!browser.has(TOKEN));
     owner.sign_in(&mut browser);
@@ -994,7 +1001,7 @@ fn a_snapshot_is_taken_and_a_lost_house_put_back_without_a_script() {
 fn without_a_snapshot_there_is_nothing_to_put_back() {
     let mut browser = Browser::new(&house());
     assert_eq!(browser.get("/admin/restore"), 200);
-    assert_eq!(browser.fill("POST /restore", &[("token", TOKEN)]), 404);
+    assert_eq!(browser.fill("POST /restore", &[("token", TOKEN)]), 400);
     browser.must("holds no snapshot");
     let mut browser = Browser::new(&FakePort::new());
     assert_eq!(browser.get("/admin/restore"), 503);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::sign_in::{admin_token, is_claimed, required, set_up, unknown};
+use super::sign_in::{admin_token, is_claimed, optional, required, set_up, unknown};
 use super::{Context, Told};
 use crate::app::audit;
 use crate::app::backup::restore::{Step, step as restore_step};
@@ -14,12 +14,10 @@ use crate::base::digest::{constant_time_eq, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::domain::audit::entry::Action as Deed;
 use crate::domain::backup::names;
-use crate::domain::llm::request::invalid;
+use crate::domain::llm::request::{invalid, missing};
 
 /// Most snapshots that are listed.
 const LISTED: usize = 100;
-/// In the place of a snapshot's id: the newest that there is.
-pub const NEWEST: &str = "newest";
 
 fn failed(fault: PortFault) -> Refusal {
     storage_refusal(&fault)
@@ -87,11 +85,12 @@ pub async fn take<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     })))
 }
 
-/// Puts a snapshot back: `{token, snapshot, discard}`, to be called until it is done. `snapshot` is an id, or `newest`:
-/// none is taken while a house is half-way back, so that it stays the same one.
+/// Puts a snapshot back: `{token, snapshot, discard}`, to be called until it is done. Which snapshot is never
+/// guessed: the newest may be one of the house as it was after it was lost.
 ///
 /// # Errors
-/// `setup_required` without `ADMIN_TOKEN`; `invalid_credentials`; `not_found`, `snapshot_damaged`; `conflict` for a house
+/// `setup_required` without `ADMIN_TOKEN`; `invalid_credentials`; `missing_parameter` without a snapshot, which tells of
+/// those that there are; `not_found`, `snapshot_damaged`; `conflict` for a house
 /// in use; `storage_unavailable`: it can be repeated.
 pub async fn restore<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let Some(token) = admin_token(cx) else {
@@ -103,17 +102,9 @@ pub async fn restore<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     if !constant_time_eq(&sha256(given.as_bytes()), &token) {
         return Err(unknown(cx, Deed::HouseRestore).await);
     }
-    let id = match required(cx, "snapshot")? {
-        NEWEST => {
-            let ids = shelf::ids(cx.port).await.map_err(failed)?;
-            let newest = ids.into_iter().next_back();
-            newest.ok_or_else(|| {
-                Refusal::new(Code::NotFound).detail("The bucket holds no snapshot of this house.")
-            })?
-        }
-        id => id.to_owned(),
+    let Some(id) = optional(cx, "snapshot")? else {
+        return Err(offered(cx).await?);
     };
-    let id = id.as_str();
     let discard = match cx.fields.get("discard") {
         None | Some(Value::Null) => false,
         Some(Value::Bool(discard)) => *discard,
@@ -164,4 +155,24 @@ pub async fn restore<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
         }
     }
     Ok(Told::Json(told))
+}
+
+/// Tells which snapshots one may ask for, newest first.
+async fn offered<P: Port>(cx: &Context<'_, P>) -> Result<Refusal, Refusal> {
+    let ids = shelf::ids(cx.port).await.map_err(failed)?;
+    let said: Vec<String> = ids
+        .into_iter()
+        .rev()
+        .take(LISTED)
+        .map(|id| {
+            let begun = names::begun(&id).unwrap_or_default().rfc3339();
+            [&id, " (begun ", &begun, ")"].concat()
+        })
+        .collect();
+    let said = if said.is_empty() {
+        "The bucket holds no snapshot of this house.".to_owned()
+    } else {
+        ["The bucket holds ", &said.join(", "), "."].concat()
+    };
+    Ok(missing("snapshot").detail(said))
 }

@@ -430,7 +430,7 @@ objects! {
     Restore {
         /// `ADMIN_TOKEN`.
         token: String,
-        /// The snapshot's id, `snap_…`, or `newest`.
+        /// The snapshot's id, `snap_…`.
         snapshot: String,
         /// What came into the house since goes; without it a house that was used refuses.
         discard: Option<bool>,

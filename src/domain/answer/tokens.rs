@@ -208,7 +208,7 @@ fn pairs(found: &mut Vec<Term>, run: &str) {
     }
 }
 
-/// On XQuAD's Thai three letters find more than two, four, or clusters of a letter and its signs.
+/// On XQuAD's Thai three letters find more than two or four, and as much as three clusters of a letter and its signs.
 fn threes(found: &mut Vec<Term>, run: &str) {
     let letters: Vec<char> = run.chars().collect();
     for three in letters.windows(letters.len().clamp(1, 3)) {
@@ -239,7 +239,7 @@ fn lower(word: &str) -> String {
 /// The letters that stay of a word of another alphabet, or with letters that English has not.
 const PREFIX_CHARS: usize = 6;
 
-/// Folds English endings, so that `limits`, `limited` and `limiting` meet in `limit`, `caches` and `caching` in `cach`.
+/// Folds endings, so that `limits`, `limited` and `limiting` meet in `limit`, `caches` and `caching` in `cach`.
 ///
 /// Light and repeatable (`fold(fold(w)) == fold(w)`); the result need not be a word. Names and words with digits are left
 /// alone. Of a word with other letters than English ones the first six stay: they bring more than any ending takes (on

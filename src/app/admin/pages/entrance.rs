@@ -4,7 +4,6 @@ use super::form::{Form, View, value};
 use super::html::{Attributes, copyable, element, link, section, str_at, text};
 use super::qr::qr;
 use super::{Context, Page, RESTORE, told};
-use crate::app::admin::backup::NEWEST;
 use crate::app::admin::sign_in::{admin_token, is_claimed};
 use crate::app::port::Port;
 use crate::app::rules::rules;
@@ -136,9 +135,9 @@ async fn restore<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<Page, Refu
         .input(
             "Snapshot",
             "snapshot",
-            NEWEST,
-            &[("autocomplete", "off"), ("spellcheck", "false"), ("required", "")],
-            "newest, or an id: the names below backup/snapshots/ in the bucket.",
+            "",
+            &[("autocomplete", "off"), ("spellcheck", "false")],
+            "Its id. Leave it empty to see which there are.",
         )
         .check(
             "Discard what came into this house since its objects were lost",

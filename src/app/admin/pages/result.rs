@@ -418,7 +418,7 @@ mod tests {
         let pairs: Vec<(String, String)> = [
             ("call", "POST /restore"),
             ("token", "a \"quoted\" token"),
-            ("snapshot", "newest"),
+            ("snapshot", "snap_0"),
             ("discard:bool", "true"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
