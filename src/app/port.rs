@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::known::Known;
 use crate::base::cobblestone::MessageKey;
+use crate::base::digest::Bytes32;
 use crate::base::errors::{Code, Refusal};
 use crate::base::machine::Machine;
 use crate::base::rows::RowMachine;
@@ -175,6 +176,25 @@ pub trait ByteSource {
     }
 }
 
+/// A SHA-256 that grows by what it is given, in that order.
+#[expect(
+    async_fn_in_trait,
+    reason = "the Worker is single-threaded: futures need not be Send"
+)]
+pub trait Hash {
+    /// Goes on with these bytes.
+    ///
+    /// # Errors
+    /// The platform refused.
+    async fn update(&self, bytes: Vec<u8>) -> Result<(), PortFault>;
+
+    /// What all of it came to.
+    ///
+    /// # Errors
+    /// The platform refused.
+    async fn finish(self) -> Result<Bytes32, PortFault>;
+}
+
 /// Why a request body could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFault {
@@ -235,6 +255,8 @@ pub trait Port: Clone + 'static {
     type Call: Clone + 'static;
     /// The writing side of a body.
     type Outlet: Clone + 'static;
+    /// A SHA-256 that grows.
+    type Hash: Hash;
 
     /// The settings of this isolate.
     fn settings(&self) -> &Settings;
@@ -267,6 +289,10 @@ pub trait Port: Clone + 'static {
     /// Sends a command to a Durable Object and waits for the reply, both as JSON.
     async fn object(&self, class: Class, name: &str, command: String) -> Result<String, PortFault>;
 
+    /// Takes an object back to how it was at that time. `false` where the platform keeps no earlier states: nothing was
+    /// done.
+    async fn object_rewind(&self, class: Class, name: &str, to: Millis) -> Result<bool, PortFault>;
+
     /// Reads a cache entry and its age-independent bytes.
     async fn cache_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault>;
 
@@ -283,12 +309,16 @@ pub trait Port: Clone + 'static {
     /// Writes a blob whole.
     async fn blob_put(&self, key: &str, bytes: Vec<u8>) -> Result<(), PortFault>;
 
-    /// Seals a blob and writes it.
+    /// Begins a SHA-256.
+    fn hash(&self) -> Self::Hash;
+
+    /// Seals a blob and writes it. What it is made of goes on with `hash`.
     async fn blob_seal(
         &self,
         key: &str,
         with: &MessageKey,
         plain: Vec<u8>,
+        hash: Option<&Self::Hash>,
     ) -> Result<(), PortFault>;
 
     /// Reads a blob whole; `None` when there is none.

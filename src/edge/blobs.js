@@ -6,33 +6,43 @@ const TAG = 16;
 const SEALED = CHUNK + TAG;
 /** Chunks that are opened together: 64 × 16 KiB = 1 MiB in memory for each download. */
 const AT_ONCE = 64;
+/** The next blob is opened when so much of this one is left: 1 MiB = 64 × 16 KiB. Earlier it would wait long for a slow client. */
+const AHEAD = AT_ONCE * CHUNK;
 
 const importKey = (raw, use) => crypto.subtle.importKey("raw", raw, "AES-GCM", false, [use]);
 
-/** The nonce of a chunk: that of chunk 0, XOR its number as a big-endian integer. */
-function nonceOf(base, chunk) {
+/**
+ * Gives the nonce of a chunk: that of chunk 0, XOR its number as a big-endian integer. It is always the same array, of
+ * which the cipher takes a copy when it is called.
+ */
+function nonces(base) {
   const nonce = base.slice();
-  const view = new DataView(nonce.buffer);
-  view.setUint32(8, view.getUint32(8) ^ (chunk % 2 ** 32));
-  view.setUint32(4, view.getUint32(4) ^ Math.floor(chunk / 2 ** 32));
-  return nonce;
+  const [from, to] = [new DataView(base.buffer, base.byteOffset), new DataView(nonce.buffer)];
+  return (chunk) => {
+    to.setUint32(8, from.getUint32(8) ^ (chunk % 2 ** 32));
+    to.setUint32(4, from.getUint32(4) ^ Math.floor(chunk / 2 ** 32));
+    return nonce;
+  };
 }
 
 /** A whole message: its header, then every chunk with its tag, the last one shorter than the others. */
 export async function seal(raw, base, header, plain) {
   const key = await importKey(raw, "encrypt");
+  const nonce = nonces(base);
   const chunks = Math.floor(plain.length / CHUNK) + 1;
   const sealed = new Uint8Array(header.length + plain.length + chunks * TAG);
   sealed.set(header);
+  let at = header.length;
   for (let first = 0; first < chunks; first += AT_ONCE) {
-    const numbers = Array.from({ length: Math.min(AT_ONCE, chunks - first) }, (_, i) => first + i);
-    await Promise.all(
-      numbers.map(async (chunk) => {
-        const part = plain.subarray(chunk * CHUNK, (chunk + 1) * CHUNK);
-        const bytes = await crypto.subtle.encrypt({ name: "AES-GCM", iv: nonceOf(base, chunk) }, key, part);
-        sealed.set(new Uint8Array(bytes), header.length + chunk * SEALED);
-      }),
-    );
+    const parts = [];
+    for (let chunk = first; chunk < Math.min(first + AT_ONCE, chunks); chunk += 1) {
+      const part = plain.subarray(chunk * CHUNK, (chunk + 1) * CHUNK);
+      parts.push(crypto.subtle.encrypt({ name: "AES-GCM", iv: nonce(chunk) }, key, part));
+    }
+    for (const bytes of await Promise.all(parts)) {
+      sealed.set(new Uint8Array(bytes), at);
+      at += bytes.byteLength;
+    }
   }
   return sealed;
 }
@@ -44,30 +54,31 @@ function forged() {
   return error;
 }
 
-/** Opens chunks that lie one after the other, the first of which has that number. */
-async function openChunks(key, base, first, sealed) {
-  const count = Math.ceil(sealed.length / SEALED);
-  const opened = await Promise.all(
-    Array.from({ length: count }, async (_, i) => {
-      const part = sealed.subarray(i * SEALED, (i + 1) * SEALED);
-      try {
-        return await crypto.subtle.decrypt({ name: "AES-GCM", iv: nonceOf(base, first + i) }, key, part);
-      } catch {
-        throw forged();
-      }
-    }),
-  );
-  const plain = new Uint8Array(opened.reduce((sum, chunk) => sum + chunk.byteLength, 0));
-  opened.reduce((at, chunk) => (plain.set(new Uint8Array(chunk), at), at + chunk.byteLength), 0);
+/** Opens chunks that lie one after the other, the first of which has that number, into the buffer. */
+async function openChunks(key, nonce, first, sealed, buffer) {
+  const parts = [];
+  for (let from = 0; from < sealed.length; from += SEALED) {
+    const part = sealed.subarray(from, from + SEALED);
+    parts.push(crypto.subtle.decrypt({ name: "AES-GCM", iv: nonce(first + parts.length) }, key, part));
+  }
+  const opened = await Promise.all(parts).catch(() => {
+    throw forged();
+  });
+  const plain = new Uint8Array(buffer, 0, sealed.length - TAG * opened.length);
+  let at = 0;
+  for (const chunk of opened) {
+    plain.set(new Uint8Array(chunk), at);
+    at += chunk.byteLength;
+  }
   return plain;
 }
 
-/** Fills the buffer from a byte stream's reader, as far as the stream goes. */
-async function fill(reader, size) {
-  let buffer = new ArrayBuffer(size);
+/** Fills the buffer from a byte stream's reader, as far as the stream goes; the bytes lie in a buffer in its place. */
+async function fill(reader, buffer) {
+  const size = buffer.byteLength;
   let have = 0;
   while (have < size) {
-    const { done, value } = await reader.read(new Uint8Array(buffer, have, size - have));
+    const { done, value } = await reader.readAtLeast(size - have, new Uint8Array(buffer, have, size - have));
     if (value) buffer = value.buffer;
     if (done) break;
     have += value.byteLength;
@@ -77,22 +88,29 @@ async function fill(reader, size) {
 
 /**
  * The plain bytes of some chunks, in pieces of up to 1 MiB, each given only once all of it has opened: `length` bytes
- * after the first `skip`. `last` says that the last chunk is the message's last, which is shorter than the others.
+ * after the first `skip`. `last` says that the last chunk is the message's last, which is shorter than the others. A piece
+ * is to be used up before the next one is asked for: they share their memory.
  */
 async function* openStream(body, raw, base, first, skip, length, last) {
   const key = await importKey(raw, "decrypt");
+  const nonce = nonces(base);
   const reader = body.getReader({ mode: "byob" });
+  // One more than there are, so that the end is seen at once.
+  const atOnce = Math.min(AT_ONCE, Math.ceil((skip + length) / CHUNK) + 1);
+  const opened = new ArrayBuffer(atOnce * CHUNK);
+  let buffer = new ArrayBuffer(atOnce * SEALED);
   let [chunk, from, left] = [first, skip, length];
   try {
     for (;;) {
-      const sealed = await fill(reader, AT_ONCE * SEALED);
-      const ends = sealed.length < AT_ONCE * SEALED;
+      const sealed = await fill(reader, buffer);
+      buffer = sealed.buffer;
+      const ends = sealed.length < atOnce * SEALED;
       const rest = sealed.length % SEALED;
       // A message's last chunk is there, and nowhere but at its end.
       if (ends && (last ? rest < TAG : rest !== 0)) throw forged();
       if (sealed.length > 0) {
-        const plain = (await openChunks(key, base, chunk, sealed)).subarray(from, from + left);
-        [chunk, from, left] = [chunk + AT_ONCE, 0, left - plain.length];
+        const plain = (await openChunks(key, nonce, chunk, sealed, opened)).subarray(from, from + left);
+        [chunk, from, left] = [chunk + atOnce, 0, left - plain.length];
         if (plain.length > 0) yield plain;
       }
       if (ends) break;
@@ -108,9 +126,25 @@ export async function putBlob(bucket, key, bytes) {
   await bucket.put(key, bytes);
 }
 
-/** Writes a sealed blob. */
-export async function putSealed(bucket, key, raw, base, header, plain) {
+/** Writes a sealed blob; what it is made of goes on with the hash, where there is one. */
+export async function putSealed(bucket, key, raw, base, header, plain, hash) {
+  await hash?.writer.write(plain);
   await bucket.put(key, await seal(raw, base, header, plain));
+}
+
+/** Begins a SHA-256. */
+export function newHash() {
+  const stream = new crypto.DigestStream("SHA-256");
+  return { stream, writer: stream.getWriter() };
+}
+
+/** Goes on with these bytes. */
+export const updateHash = ({ writer }, bytes) => writer.write(bytes);
+
+/** What all of it came to. */
+export async function finishHash({ stream, writer }) {
+  await writer.close();
+  return stream.digest;
 }
 
 /** A blob whole; undefined when there is none. */
@@ -170,29 +204,45 @@ export async function streamBlobs(bucket, parts) {
     const pieces = openStream(blob.body, ...part[3]);
     return { pieces, first: await pieces.next() };
   };
-  const first = await open(parts[0]);
-  if (!first) return undefined;
+  let next = open(parts[0]);
+  if (!(await next)) return undefined;
   const out = new FixedLengthStream(total);
   (async () => {
     for (const [i, part] of parts.entries()) {
-      const blob = i === 0 ? first : await open(part);
+      const blob = await next;
       // A missing piece cuts the body short: the client sees a broken transfer, never a shorter document.
       if (!blob) throw new Error(`blob ${part[0]} is gone`);
-      if (blob.body) await blob.body.pipeTo(out.writable, { preventClose: true });
-      else await writeAll(out.writable, blob);
+      const ahead = () => {
+        next = parts[i + 1] && open(parts[i + 1]);
+        next?.catch(() => {});
+      };
+      if (blob.body) {
+        await blob.body.pipeTo(out.writable, { preventClose: true });
+        ahead();
+      } else await writeAll(out.writable, blob, part[3][4], ahead);
     }
     await out.writable.close();
   })().catch((error) => {
     if (error.name === "Forged") console.error("blob", String(error));
+    next?.then((blob) => blob?.pieces?.return(), () => {});
     return out.writable.abort(error).catch(() => {});
   });
   return out.readable;
 }
 
-async function writeAll(writable, { pieces, first }) {
+/** Writes the pieces, `left` bytes in all; calls `ahead` once when little is left. */
+async function writeAll(writable, { pieces, first }, left, ahead) {
   const writer = writable.getWriter();
+  let told = false;
   try {
-    for (let piece = first; !piece.done; piece = await pieces.next()) await writer.write(piece.value);
+    for (let piece = first; !piece.done; piece = await pieces.next()) {
+      left -= piece.value.length;
+      if (left <= AHEAD && !told) {
+        told = true;
+        ahead();
+      }
+      await writer.write(piece.value);
+    }
   } finally {
     writer.releaseLock();
     await pieces.return();

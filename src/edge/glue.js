@@ -26,6 +26,23 @@ function named(name) {
 }
 
 /** Reads a stream whole: at most `cap` bytes (decompressed ones count). */
+/** Most bytes of a body that are read at once: 256 KiB = 256 × 1024. */
+const PIECE = 262_144;
+
+/** A body as it comes. `next()` gives a piece that is to be copied before the next call, and undefined at the end. */
+export function pieces(stream) {
+  const reader = stream.getReader({ mode: "byob" });
+  let buffer = new ArrayBuffer(PIECE);
+  return {
+    async next() {
+      const { done, value } = await reader.read(new Uint8Array(buffer));
+      if (done) return undefined;
+      buffer = value.buffer;
+      return value;
+    },
+  };
+}
+
 export async function readAll(stream, cap) {
   const reader = stream.getReader();
   const parts = [];
@@ -69,6 +86,23 @@ export function timer(ms) {
 /** Calls the object of that name. */
 export function callObject(env, binding, name, command) {
   return env[binding].getByName(name).call(command);
+}
+
+/**
+ * Takes the object of that name back to how it was at that time, in milliseconds. False where the platform keeps no
+ * earlier states.
+ */
+export async function rewindObject(env, binding, name, time) {
+  const object = env[binding].getByName(name);
+  try {
+    await object.rewind(time);
+  } catch (error) {
+    if (/point-in-time/i.test(error?.message)) return false;
+    throw error;
+  }
+  // It goes back when it starts anew, which no call of it outlives.
+  await object.restart().catch(() => {});
+  return true;
 }
 
 /** Sends a command to the object of a stored answer: [what is told, its body]. */

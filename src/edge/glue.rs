@@ -13,6 +13,10 @@ extern "C" {
 
     #[wasm_bindgen(js_name = readAll)]
     pub fn read_all(source: &JsValue, cap: f64) -> Promise;
+    pub type Pieces;
+    pub fn pieces(source: &JsValue) -> Pieces;
+    #[wasm_bindgen(method)]
+    pub fn next(this: &Pieces) -> Promise;
     #[wasm_bindgen(js_name = readBuffer)]
     pub fn read_buffer(request: &Request) -> Promise;
 
@@ -25,6 +29,8 @@ extern "C" {
 
     #[wasm_bindgen(js_name = callObject)]
     pub fn call_object(env: &JsValue, binding: &str, name: &str, command: &str) -> Promise;
+    #[wasm_bindgen(js_name = rewindObject)]
+    pub fn rewind_object(env: &JsValue, binding: &str, name: &str, time: f64) -> Promise;
     #[wasm_bindgen(js_name = openStored)]
     pub fn open_stored(env: &JsValue, binding: &str, name: &str, command: &str) -> Promise;
     #[wasm_bindgen(js_name = loadRows, catch)]
@@ -105,7 +111,14 @@ extern "C" {
         base: &Uint8Array,
         header: &Uint8Array,
         plain: &Uint8Array,
+        hash: &JsValue,
     ) -> Promise;
+    #[wasm_bindgen(js_name = newHash)]
+    pub fn new_hash() -> JsValue;
+    #[wasm_bindgen(js_name = updateHash)]
+    pub fn update_hash(hash: &JsValue, bytes: &Uint8Array) -> Promise;
+    #[wasm_bindgen(js_name = finishHash)]
+    pub fn finish_hash(hash: &JsValue) -> Promise;
     #[wasm_bindgen(js_name = getBlob)]
     pub fn get_blob(bucket: &JsValue, key: &str) -> Promise;
     #[wasm_bindgen(js_name = listBlobs)]

@@ -1,7 +1,7 @@
 //! Requests and answers: from and to the platform's types, each in one crossing.
 
 use worker::js_sys::Uint8Array;
-use worker::wasm_bindgen::{JsCast, JsValue};
+use worker::wasm_bindgen::JsValue;
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::web_sys::{Request, Response};
 
@@ -125,7 +125,7 @@ fn is_true(value: &str) -> bool {
 pub struct RequestBody {
     request: Request,
     length: Option<u64>,
-    reader: Option<worker::web_sys::ReadableStreamDefaultReader>,
+    pieces: Option<glue::Pieces>,
 }
 
 impl RequestBody {
@@ -134,31 +134,22 @@ impl RequestBody {
         Self {
             request,
             length,
-            reader: None,
+            pieces: None,
         }
     }
 }
 
 impl ByteSource for RequestBody {
     async fn next(&mut self) -> Option<Result<Vec<u8>, PortFault>> {
-        let broken = |error: &JsValue| Some(Err(PortFault(glue::message(error))));
-        if self.reader.is_none() {
-            let reader = self.request.body()?.get_reader();
-            self.reader = Some(reader.unchecked_into());
+        if self.pieces.is_none() {
+            let stream = self.request.body()?;
+            self.pieces = Some(glue::pieces(&stream));
         }
-        let read = self.reader.as_ref()?.read();
-        match JsFuture::from(read).await {
-            Err(error) => broken(&error),
-            Ok(read) => {
-                let field = |name: &str| {
-                    worker::js_sys::Reflect::get(&read, &JsValue::from_str(name))
-                        .unwrap_or(JsValue::UNDEFINED)
-                };
-                if field("done").is_truthy() {
-                    return None;
-                }
-                Some(Ok(Uint8Array::new(&field("value")).to_vec()))
-            }
+        let piece = JsFuture::from(self.pieces.as_ref()?.next()).await;
+        match piece {
+            Err(error) => Some(Err(PortFault(glue::message(&error)))),
+            Ok(end) if end.is_undefined() => None,
+            Ok(piece) => Some(Ok(Uint8Array::new(&piece).to_vec())),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod clock;
 mod glue;
+mod hash;
 mod http;
 mod memory;
 mod object;

@@ -7,6 +7,7 @@ use worker::wasm_bindgen::JsValue;
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Env, console_log};
 
+use super::hash::Hash;
 use super::{clock, glue, memory, upstream};
 use crate::app::known::Known;
 use crate::app::port::{
@@ -52,6 +53,14 @@ impl World {
             settings,
             tenant: Rc::from(DEFAULT_TENANT),
         })
+    }
+
+    fn object_name(&self, class: Class, name: &str) -> String {
+        if class.is_shared() {
+            names::stored(names::GLOBAL, name)
+        } else {
+            self.stored_name(name)
+        }
     }
 
     fn stored_name(&self, name: &str) -> String {
@@ -130,6 +139,7 @@ impl Port for World {
     type Stream = JsValue;
     type Call = JsValue;
     type Outlet = Outlet;
+    type Hash = Hash;
 
     fn settings(&self) -> &Settings {
         &self.settings
@@ -171,11 +181,7 @@ impl Port for World {
     }
 
     async fn object(&self, class: Class, name: &str, command: String) -> Result<String, PortFault> {
-        let name = if class.is_shared() {
-            names::stored(names::GLOBAL, name)
-        } else {
-            self.stored_name(name)
-        };
+        let name = self.object_name(class, name);
         let command = match class.rows() {
             Some(machine) if !is_of_rows(&command) => [machine, " ", &command].concat(),
             _ => command,
@@ -185,6 +191,13 @@ impl Port for World {
         reply
             .as_string()
             .ok_or_else(|| PortFault("the object's reply is not text".to_owned()))
+    }
+
+    async fn object_rewind(&self, class: Class, name: &str, to: Millis) -> Result<bool, PortFault> {
+        let name = self.object_name(class, name);
+        let call = glue::rewind_object(&self.env, class.binding(), &name, glue::as_f64(to.0));
+        let went = JsFuture::from(call).await.map_err(js_fault)?;
+        Ok(went.is_truthy())
     }
 
     async fn cache_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
@@ -240,11 +253,16 @@ impl Port for World {
         JsFuture::from(put).await.map(|_| ()).map_err(js_fault)
     }
 
+    fn hash(&self) -> Hash {
+        Hash::new()
+    }
+
     async fn blob_seal(
         &self,
         key: &str,
         with: &MessageKey,
         plain: Vec<u8>,
+        hash: Option<&Hash>,
     ) -> Result<(), PortFault> {
         let put = glue::put_sealed(
             &self.bucket(),
@@ -253,6 +271,7 @@ impl Port for World {
             &bytes(with.base_nonce()),
             &bytes(with.header()),
             &bytes(&plain),
+            hash.map_or(&JsValue::UNDEFINED, |hash| &hash.0),
         );
         // The platform has its own copy.
         drop(plain);

@@ -9,7 +9,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use gatehouse::app::known::Known;
 use gatehouse::app::objects::{DirectoryObject, KeyringObject, LedgerObject};
 use gatehouse::app::port::{
-    Algorithm, BlobPart, Blobs, Class, ClientGone, Closing, Port, PortFault, RESTORE,
+    Algorithm, BlobPart, Blobs, Class, ClientGone, Closing, Hash, Port, PortFault, RESTORE,
     RelayDeadlines, RelayEnd, SNAPSHOT, StoredReply,
 };
 use gatehouse::base::cobblestone::{MessageKey, window};
@@ -58,6 +58,8 @@ pub enum Op {
     BlobDelete,
     BlobList,
     BlobStream,
+    Hash,
+    Rewind,
     Sign,
     Verify,
     Stored,
@@ -124,6 +126,8 @@ pub struct World {
     plan: RefCell<Plan>,
     evicting: Cell<bool>,
     objects: RefCell<BTreeMap<(Class, String), Object>>,
+    /// What objects kept at earlier times; `None` where the platform forgets.
+    pasts: RefCell<Option<Pasts>>,
     pub cache: RefCell<BTreeMap<String, (Vec<u8>, Millis)>>,
     pub assets: RefCell<BTreeMap<String, Vec<u8>>>,
     pub index: RefCell<Option<Rc<Index>>>,
@@ -231,6 +235,7 @@ impl FakePort {
             plan: RefCell::default(),
             evicting: Cell::default(),
             objects: RefCell::default(),
+            pasts: RefCell::default(),
             cache: RefCell::default(),
             assets: RefCell::default(),
             index: RefCell::default(),
@@ -340,6 +345,11 @@ impl FakePort {
         self.views.borrow_mut().clear();
         self.known.borrow_mut().clear();
         self.tenants.borrow_mut().clear();
+    }
+
+    /// From now on the platform knows how objects were.
+    pub fn remembers(&self) {
+        self.pasts.borrow_mut().get_or_insert_default();
     }
 
     /// Every object is gone, and what isolates remembered of them; the bucket stays.
@@ -462,6 +472,10 @@ struct Object {
     /// How often it was asked something that may have written.
     written: u64,
 }
+
+/// When, and the rows of then.
+type Past = (Millis, BTreeMap<String, String>, MemoryRows);
+type Pasts = BTreeMap<(Class, String), Vec<Past>>;
 
 /// The machine of many rows that the objects of a class keep.
 fn row_machine(class: Class) -> Option<Box<dyn RowsKept>> {
@@ -592,10 +606,26 @@ impl<M: RowMachine> RowsKept for RowsKeeper<M> {
 
 // === impl Port ===
 
+/// A hash that fails as the plan says.
+pub struct FakeHash(FakePort, RefCell<sha2::Sha256>);
+
+impl Hash for FakeHash {
+    async fn update(&self, bytes: Vec<u8>) -> Result<(), PortFault> {
+        let act = || self.1.borrow_mut().update(&bytes);
+        self.0.call(Op::Hash, act).await
+    }
+
+    async fn finish(self) -> Result<[u8; 32], PortFault> {
+        let act = || self.1.borrow().clone().finalize().into();
+        self.0.call(Op::Hash, act).await
+    }
+}
+
 impl Port for FakePort {
     type Stream = FakeStream;
     type Call = FakeCall;
     type Outlet = FakeStream;
+    type Hash = FakeHash;
 
     fn settings(&self) -> &Settings {
         &self.2
@@ -643,14 +673,40 @@ impl Port for FakePort {
             } else {
                 self.stored_name(name)
             };
-            let object = objects.entry((class, name)).or_default();
+            let object = objects.entry((class, name.clone())).or_default();
             if self.evicting.get() {
                 object.machine = None;
                 object.row_machine = None;
             }
-            object.asked(class, now, &command)
+            let told = object.asked(class, now, &command);
+            if let Some(pasts) = &mut *self.pasts.borrow_mut() {
+                let past = (now, object.rows.clone(), object.many.clone());
+                pasts.entry((class, name)).or_default().push(past);
+            }
+            told
         };
         self.call(Op::Object(class), act).await?
+    }
+
+    async fn object_rewind(&self, class: Class, name: &str, to: Millis) -> Result<bool, PortFault> {
+        let act = || {
+            let pasts = self.pasts.borrow();
+            let Some(pasts) = &*pasts else {
+                return false;
+            };
+            let at = (class, self.stored_name(name));
+            let mut known = pasts.get(&at).into_iter().flatten();
+            let past = known.rfind(|(time, ..)| *time <= to);
+            let (_, rows, many) = past.cloned().unwrap_or_default();
+            let object = Object {
+                rows,
+                many,
+                ..Object::default()
+            };
+            self.objects.borrow_mut().insert(at, object);
+            true
+        };
+        self.call(Op::Rewind, act).await
     }
 
     async fn cache_get(&self, key: &str) -> Result<Option<Vec<u8>>, PortFault> {
@@ -702,12 +758,20 @@ impl Port for FakePort {
         self.call(Op::BlobPut, act).await
     }
 
+    fn hash(&self) -> FakeHash {
+        FakeHash(self.clone(), RefCell::default())
+    }
+
     async fn blob_seal(
         &self,
         key: &str,
         with: &MessageKey,
         plain: Vec<u8>,
+        hash: Option<&FakeHash>,
     ) -> Result<(), PortFault> {
+        if let Some(hash) = hash {
+            hash.1.borrow_mut().update(&plain);
+        }
         self.blob_put(key, with.seal(&plain)).await
     }
 

@@ -338,7 +338,7 @@ impl<P: Port> Taking<'_, P> {
         );
         let key = self.keys.message(place, &salt);
         self.calls = self.calls.saturating_add(1);
-        self.port.blob_seal(&piece.blob, &key, plain).await?;
+        self.port.blob_seal(&piece.blob, &key, plain, None).await?;
         self.cursor.pieces.push(piece);
         Ok(())
     }

@@ -9,7 +9,7 @@ use super::upload::{hidden, no_room, reserve, settle, setup_required, undo, visi
 use super::{ask_owner, invalid, owner_of, purge, register, unexpected};
 use crate::app::body::json_body;
 use crate::app::gate::Caller;
-use crate::app::port::{Blobs, ByteSource, Port, storage_refusal};
+use crate::app::port::{Blobs, ByteSource, Hash, Port, storage_refusal};
 use crate::app::reply::Reply;
 use crate::app::request::Head;
 use crate::base::digest::{hex, sha256};
@@ -532,7 +532,7 @@ impl Writer<'_> {
         let PartState::Writing { until, .. } = self.part.state else {
             return Err(Refusal::new(Code::Internal));
         };
-        let mut headers = Vec::new();
+        let (hash, mut headers) = (port.hash(), Vec::new());
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(|fault| Refusal::new(Code::IncompleteBody).cause(fault.0))?;
             let mut input = piece.as_slice();
@@ -543,18 +543,23 @@ impl Writer<'_> {
                 }
                 let blob = part_blob(&self.part.id, headers.len());
                 let with = sealing::new_segment(key.reveal(), &place, &blob, &port.random());
-                port.blob_seal(&blob_key(self.owner, document, &blob), &with, segment)
+                let key = blob_key(self.owner, document, &blob);
+                port.blob_seal(&key, &with, segment, Some(&hash))
                     .await
                     .map_err(|fault| storage_refusal(&fault))?;
                 headers.push((blob, sealing::kept(&with)));
             }
         }
         let arrived = form.finish()?;
+        let sha256 = hash
+            .finish()
+            .await
+            .map_err(|fault| storage_refusal(&fault))?;
         let segments = arrived.cut.segments.iter().zip(headers);
         Ok(Written {
             stored: Stored {
                 bytes: arrived.cut.bytes,
-                sha256: hex(&arrived.cut.sha256),
+                sha256: hex(&sha256),
                 segments: segments
                     .map(|(length, (blob, header))| Segment {
                         length: *length,

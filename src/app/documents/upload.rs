@@ -7,7 +7,7 @@ use super::{ask_owner, owner_of_key, purge, register, shape, unexpected};
 use crate::app::gate::{Caller, trusting};
 use crate::app::keyring::keyring;
 use crate::app::objects::ask;
-use crate::app::port::{ByteSource, Class, Port, PortFault, storage_refusal};
+use crate::app::port::{ByteSource, Class, Hash, Port, PortFault, storage_refusal};
 use crate::app::reply::Reply;
 use crate::app::request::Head;
 use crate::app::stored::keyed;
@@ -189,7 +189,8 @@ pub(super) async fn store<P: Port, B: ByteSource>(
             segment_bytes: segment_bytes.min(REPEATED_SEGMENT_BYTES),
             ..rules
         };
-        compare(Form::new(content_type, rules)?, body, &fingerprint).await?;
+        let form = Form::new(content_type, rules)?;
+        compare(port, form, body, &fingerprint).await?;
         let reply = Reply::json(200, told).header("x-gatehouse-attached", "true");
         return Ok(reply.headers(cookie.map(|cookie| ("set-cookie", cookie))));
     }
@@ -388,17 +389,27 @@ fn in_progress(wait: Millis) -> Refusal {
 
 /// Reads a form that must say the same as the one with that fingerprint.
 async fn compare<B: ByteSource>(
+    port: &impl Port,
     mut form: Form,
     body: &mut B,
     fingerprint: &str,
 ) -> Result<(), Refusal> {
+    let hash = port.hash();
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(broken)?;
         let mut input = piece.as_slice();
-        // Segments are for nobody: the document is stored.
-        while form.push(&mut input)?.is_some() {}
+        // Segments are for nobody else: the document is stored.
+        while let Some(segment) = form.push(&mut input)? {
+            hash.update(segment)
+                .await
+                .map_err(|fault| storage_refusal(&fault))?;
+        }
     }
-    if form.finish()?.fingerprint() == fingerprint {
+    let sha256 = hash
+        .finish()
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
+    if form.finish(&sha256)?.fingerprint() == fingerprint {
         Ok(())
     } else {
         Err(Refusal::new(Code::IdempotencyConflict).param("Idempotency-Key"))
@@ -474,7 +485,7 @@ async fn write<B: ByteSource>(
 ) -> Result<Written, Refusal> {
     let deadline = begun.plus(LAST_WRITE_AFTER);
     let place = intent.place(port.tenant());
-    let mut headers = Vec::new();
+    let (hash, mut headers) = (port.hash(), Vec::new());
     let mut scan = None;
     let mut heard_of = port.now();
     while let Some(piece) = body.next().await {
@@ -501,14 +512,18 @@ async fn write<B: ByteSource>(
             let name = version_blob(intent.version, &intent.mark, number);
             let with = sealing::new_segment(key, &place, &name, &port.random());
             let key = blob_key(&intent.owner, &intent.id, &name);
-            port.blob_seal(&key, &with, segment)
+            port.blob_seal(&key, &with, segment, Some(&hash))
                 .await
                 .map_err(|fault| storage_refusal(&fault))?;
             headers.push(sealing::kept(&with));
         }
     }
+    let sha256 = hash
+        .finish()
+        .await
+        .map_err(|fault| storage_refusal(&fault))?;
     Ok(Written {
-        upload: form.finish()?,
+        upload: form.finish(&sha256)?,
         headers,
         report: scan.map(Scanner::finish),
     })

@@ -1,8 +1,4 @@
-//! Content on its way through: counted, hashed, and cut into segments, one of which is in memory.
-
-use sha2::{Digest, Sha256};
-
-use crate::base::digest::Bytes32;
+//! Content on its way through: counted, and cut into segments, one of which is in memory.
 
 /// A segment's memory grows from this by doubling: 64 KiB × 2⁷ = 8 MiB.
 const FIRST_CAPACITY: usize = 65_536;
@@ -12,8 +8,6 @@ const FIRST_CAPACITY: usize = 65_536;
 pub struct Cut {
     /// Length of all of it.
     pub bytes: u64,
-    /// SHA-256 of all of it.
-    pub sha256: Bytes32,
     /// Lengths of the segments, in order.
     pub segments: Vec<u64>,
 }
@@ -22,7 +16,6 @@ pub struct Cut {
 pub struct Cutter {
     segment_bytes: u64,
     bytes: u64,
-    hasher: Sha256,
     segments: Vec<u64>,
     /// The segment that is being filled.
     filling: Vec<u8>,
@@ -35,7 +28,6 @@ impl Cutter {
         Self {
             segment_bytes,
             bytes: 0,
-            hasher: Sha256::new(),
             segments: Vec::new(),
             filling: Vec::new(),
         }
@@ -70,7 +62,6 @@ impl Cutter {
     pub fn push(&mut self, bytes: &[u8]) {
         let more = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         self.bytes = self.bytes.saturating_add(more);
-        self.hasher.update(bytes);
         self.make_room_for(bytes.len());
         self.filling.extend_from_slice(bytes);
     }
@@ -90,7 +81,6 @@ impl Cutter {
     pub fn finish(self) -> Cut {
         Cut {
             bytes: self.bytes,
-            sha256: self.hasher.finalize().into(),
             segments: self.segments,
         }
     }

@@ -1,4 +1,5 @@
-//! The form of an upload: fields are read, the file is judged, hashed and cut into segments, one of which is in memory.
+//! The form of an upload: fields are read, the file is judged and cut into segments, one of which is in memory. Who
+//! stores the segments hashes them on the way.
 
 use super::content_type::{SNIFF_BYTES, clean_filename, judge};
 use super::cutter::Cutter;
@@ -6,7 +7,7 @@ use super::manifest::Purpose;
 use super::multipart::{Event, MultipartFault, Parser, PartHead, boundary};
 use super::said::{Said, said};
 use super::scan::Claim;
-use crate::base::digest::{hex, sha256};
+use crate::base::digest::{Bytes32, hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::json::{Limits, parse_object};
 use crate::base::time::Millis;
@@ -147,13 +148,13 @@ impl Form {
         }
     }
 
-    /// The body has ended.
+    /// The body has ended; `sha256` is that of all segments, one after the other.
     ///
     /// # Errors
     /// `incomplete_body` when it was cut; `missing_parameter` when a field is missing.
-    pub fn finish(self) -> Result<Upload, Refusal> {
+    pub fn finish(self, sha256: &Bytes32) -> Result<Upload, Refusal> {
         self.parser.finish().map_err(malformed)?;
-        self.reader.finish()
+        self.reader.finish(sha256)
     }
 }
 
@@ -320,7 +321,7 @@ impl Reader {
         Ok(())
     }
 
-    fn finish(self) -> Result<Upload, Refusal> {
+    fn finish(self, sha256: &Bytes32) -> Result<Upload, Refusal> {
         let missing = |param: &str| Refusal::new(Code::MissingParameter).param(param);
         let purpose = self
             .purpose
@@ -338,7 +339,7 @@ impl Reader {
             content_type: file.served.unwrap_or("application/octet-stream").to_owned(),
             purpose,
             bytes: cut.bytes,
-            sha256: hex(&cut.sha256),
+            sha256: hex(sha256),
             segments: cut.segments,
             lifetime: self.lifetime,
             said: self.said.unwrap_or_default(),
@@ -488,7 +489,8 @@ mod tests {
             }
             assert!(piece.is_empty());
         }
-        form.finish().map(|upload| (upload, segments))
+        let sha256 = sha256(&segments.concat());
+        form.finish(&sha256).map(|upload| (upload, segments))
     }
 
     fn refused(parts: &[(&str, &[u8])]) -> (Code, Option<String>) {
