@@ -14,7 +14,7 @@ pub(super) mod reach;
 pub mod scanner;
 pub(super) mod sealing;
 pub mod shares;
-mod sweep;
+pub(super) mod sweep;
 mod upload;
 pub mod versions;
 
@@ -501,7 +501,7 @@ fn passphrase(wrong: bool, wait: Option<Millis>) -> Refusal {
 }
 
 /// Sees to it that the sweep will visit this owner at `due`, whatever happens until then.
-async fn register(port: &impl Port, owner: &str, due: Millis) -> Result<(), PortFault> {
+pub(super) async fn register(port: &impl Port, owner: &str, due: Millis) -> Result<(), PortFault> {
     let command = directory::Command::Register {
         owner: owner.to_owned(),
         due,

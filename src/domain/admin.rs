@@ -123,6 +123,7 @@ endpoints! {
     GET    "/audit/tile/*"              AuditTile        (AuditRead)        "Tiles of the log (C2SP tlog-tiles)";
     GET    "/backups"                   Backups          (BackupsRead)      "Which snapshots there are, newest first";
     POST   "/backups"                   BackupTake       (BackupsWrite)     "Take a snapshot now, or the next part of one";
+    POST   "/rewind"                    Rewind           (BackupsWrite)     "Take what one owner keeps back to an earlier time, by the platform's recovery";
     POST   "/restore"                   Restore          (open)             "Put a snapshot back into an empty house with ADMIN_TOKEN, step by step";
     GET    "/access-review"             AccessReview     (AccessReview)     "Who may do what: operators, keys, last use";
     POST   "/erase"                     Erase            (Erase)            "Erase a visitor's personal data";
@@ -188,6 +189,7 @@ impl Call {
             Self::DocumentHold => &["owner", "reason"],
             Self::Restore => &["token", "snapshot", "discard"],
             Self::Erase => &["visitor"],
+            Self::Rewind => &["owner", "to"],
             _ => &[],
         }
     }

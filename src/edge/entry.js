@@ -53,6 +53,14 @@ function machine(name) {
     alarm() {
       return this.inner.alarm();
     }
+    /** The next session is to begin as the object was at that time. */
+    async rewind(time) {
+      const { storage } = this.ctx;
+      await storage.onNextSessionRestoreBookmark(await storage.getBookmarkForTime(time));
+    }
+    restart() {
+      this.ctx.abort("it is taken back to an earlier time");
+    }
   };
 }
 

@@ -998,6 +998,23 @@ fn a_snapshot_is_taken_and_a_lost_house_put_back_without_a_script() {
 }
 
 #[test]
+fn what_an_owner_keeps_is_taken_back_after_a_question() {
+    let (mut browser, _owner) = owned();
+    let asked = [("owner", "key_abc"), ("to", "2026-11-20T00:00:00Z")];
+    assert_eq!(browser.get("/admin/backups"), 200);
+    assert_eq!(browser.fill("POST /rewind", &asked), 200);
+    browser.must("What came since is away");
+    assert_eq!(browser.fill("POST /rewind", &[]), 501);
+    browser.must("rewind_unavailable");
+    browser.port.remembers();
+    assert_eq!(browser.get("/admin/backups"), 200);
+    assert_eq!(browser.fill("POST /rewind", &asked), 200);
+    assert_eq!(browser.fill("POST /rewind", &[]), 200);
+    browser.must("It is taken back");
+    browser.must("as they were then");
+}
+
+#[test]
 fn without_a_snapshot_there_is_nothing_to_put_back() {
     let mut browser = Browser::new(&house());
     assert_eq!(browser.get("/admin/restore"), 200);

@@ -6,14 +6,17 @@ use super::sign_in::{admin_token, is_claimed, optional, required, set_up, unknow
 use super::{Context, Told};
 use crate::app::audit;
 use crate::app::backup::restore::{Step, step as restore_step};
+use crate::app::backup::rewind::rewind as rewind_owner;
 use crate::app::backup::{shelf, snapshot};
 use crate::app::port::Class;
 use crate::app::port::{Port, PortFault, storage_refusal};
 use crate::app::rules::HOUSE;
 use crate::base::digest::{constant_time_eq, sha256};
 use crate::base::errors::{Code, Refusal};
+use crate::base::time::Millis;
 use crate::domain::audit::entry::Action as Deed;
-use crate::domain::backup::names;
+use crate::domain::backup::{KEPT_BY_PLATFORM, names};
+use crate::domain::identity::is_visitor_id;
 use crate::domain::llm::request::{invalid, missing};
 
 /// Most snapshots that are listed.
@@ -156,6 +159,51 @@ pub async fn restore<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     }
     Ok(Told::Json(told))
 }
+
+/// Takes what an owner keeps back to an earlier time: `{owner, to}`.
+///
+/// # Errors
+/// `rewind_unavailable` where the platform keeps no earlier states: nothing was done. `invalid_parameter`, `not_found`;
+/// `storage_unavailable`: it can be repeated; `audit_unavailable`.
+pub async fn rewind<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
+    let owner = required(cx, "owner")?;
+    if !is_owner(owner) {
+        return Err(invalid(
+            "owner",
+            "must be a visitor's id, or key_ and a key's id",
+        ));
+    }
+    let to = Millis::from_rfc3339(required(cx, "to")?);
+    let to = to.ok_or_else(|| invalid("to", "must be a time, as in 2026-11-22T10:00:00Z"))?;
+    let now = cx.port.now();
+    if to >= now || now.since(to) > KEPT_BY_PLATFORM {
+        return Err(invalid("to", "must be within the last 30 days"));
+    }
+    let event = cx
+        .event(Deed::OwnerRewind)
+        .target(owner)
+        .detail("to", &to.rfc3339());
+    audit::recorded(cx.port, event).await?;
+    let rewound = rewind_owner(cx.port, owner, to).await?;
+    Ok(Told::Json(json!({
+        "owner": owner,
+        "to": to.rfc3339(),
+        "documents": rewound.documents,
+        "documents_gone": rewound.lost,
+        "memory_kept": rewound.memory,
+        "stores_kept": rewound.stores,
+    })))
+}
+
+/// Is it the name of somebody who can keep something?
+fn is_owner(owner: &str) -> bool {
+    let key = owner.strip_prefix("key_").unwrap_or_default();
+    is_visitor_id(owner)
+        || ((1..=MAX_KEY_ID).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// Longest id of a key that is taken for one.
+const MAX_KEY_ID: usize = 64;
 
 /// Tells which snapshots one may ask for, newest first.
 async fn offered<P: Port>(cx: &Context<'_, P>) -> Result<Refusal, Refusal> {

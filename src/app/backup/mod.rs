@@ -3,12 +3,14 @@
 //! * `snapshot`: reads objects page by page and seals them into the bucket, a bounded number of calls at a time.
 //! * `shelf`: which snapshots there are; old ones go.
 //! * `restore`: puts a snapshot back into an empty house; nothing is served until all of it is there.
+//! * `rewind`: takes what one owner keeps back to an earlier time, by the platform's own recovery.
 //! * `erased`: who was erased must not come back.
 //!
 //! Blobs of documents are not copied: they lie in the same bucket already.
 
 pub mod erased;
 pub mod restore;
+pub mod rewind;
 pub mod shelf;
 pub mod snapshot;
 

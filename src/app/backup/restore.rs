@@ -206,7 +206,11 @@ impl<P: Port> Restoring<'_, P> {
             return Ok(());
         }
         let blobs = match (class, owner) {
-            (Class::Owner, Some(owner)) => self.blobs(owner).await.map_err(failed)?,
+            (Class::Owner, Some(owner)) => {
+                let (blobs, calls) = blobs_of(self.port, owner).await.map_err(failed)?;
+                self.calls = self.calls.saturating_add(calls);
+                blobs
+            }
             _ => BTreeSet::new(),
         };
         let is_house = (class_name(class), page.object.as_str())
@@ -284,20 +288,27 @@ impl<P: Port> Restoring<'_, P> {
             _ => Some(value),
         }
     }
+}
 
-    /// The blobs that an owner has.
-    async fn blobs(&mut self, owner: &str) -> Result<BTreeSet<String>, PortFault> {
-        let prefix = ["docs/", owner, "/"].concat();
-        let mut found = BTreeSet::new();
-        let mut after: Option<String> = None;
-        loop {
-            self.calls = self.calls.saturating_add(1);
-            let (blobs, more) = self.port.blob_list(&prefix, after.as_deref()).await?;
-            after = blobs.last().cloned();
-            found.extend(blobs);
-            if !more || after.is_none() {
-                return Ok(found);
-            }
+/// The blobs that an owner has, and how many calls it took to list them.
+///
+/// # Errors
+/// The bucket failed.
+pub(super) async fn blobs_of<P: Port>(
+    port: &P,
+    owner: &str,
+) -> Result<(BTreeSet<String>, usize), PortFault> {
+    let prefix = ["docs/", owner, "/"].concat();
+    let mut found = BTreeSet::new();
+    let mut after: Option<String> = None;
+    let mut calls = 0_usize;
+    loop {
+        calls = calls.saturating_add(1);
+        let (blobs, more) = port.blob_list(&prefix, after.as_deref()).await?;
+        after = blobs.last().cloned();
+        found.extend(blobs);
+        if !more || after.is_none() {
+            return Ok((found, calls));
         }
     }
 }

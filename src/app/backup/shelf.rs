@@ -7,8 +7,8 @@ use crate::base::digest::{from_base64url, hex, sha256};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::backup::format::{FORMAT, Manifest, Pages};
-use crate::domain::backup::names;
 use crate::domain::backup::sealing::{Keys, Part};
+use crate::domain::backup::{KEPT_BY_PLATFORM, names};
 
 /// A snapshot that can be read.
 pub struct Opened {
@@ -120,7 +120,7 @@ fn damaged(what: &str, why: &dyn std::fmt::Display) -> Refusal {
 }
 
 /// Removes what nobody needs any more, at most about 1,000 blobs of each kind at a time: all snapshots but the newest,
-/// pieces that no manifest names, notes of erasures before the oldest snapshot.
+/// pieces that no manifest names, notes of erasures before the oldest snapshot that the platform has forgotten as well.
 ///
 /// # Errors
 /// The bucket failed; what is left goes the next time.
@@ -145,6 +145,7 @@ pub async fn prune<P: Port>(port: &P, keep: usize) -> Result<(), PortFault> {
         port.blob_delete(&gone).await?;
     }
     let begun = names::begun(oldest).unwrap_or(Millis::ZERO);
+    let begun = begun.min(port.now().since(KEPT_BY_PLATFORM));
     let (notes, _) = port.blob_list(names::ERASED, None).await?;
     let is_over = |at: Millis| at < begun;
     let over: Vec<String> = notes

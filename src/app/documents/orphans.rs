@@ -32,6 +32,23 @@ struct Place {
     not_before: Millis,
 }
 
+/// Leaves what no row knows for another day.
+///
+/// # Errors
+/// The bucket failed.
+pub async fn postpone<P: Port>(port: &P) -> Result<(), PortFault> {
+    let next = Place {
+        after: None,
+        not_before: port.now().plus(ROUND),
+    };
+    note(port, &next).await
+}
+
+async fn note<P: Port>(port: &P, next: &Place) -> Result<(), PortFault> {
+    let text = serde_json::to_vec(next).map_err(|error| PortFault(error.to_string()))?;
+    port.blob_put(PLACE, text).await
+}
+
 /// Removes what no row knows, and tells how many blobs that were.
 ///
 /// # Errors
@@ -81,8 +98,7 @@ pub async fn sweep<P: Port>(port: &P) -> Result<usize, PortFault> {
             not_before: Millis::ZERO,
         }
     };
-    let text = serde_json::to_vec(&next).map_err(|error| PortFault(error.to_string()))?;
-    port.blob_put(PLACE, text).await?;
+    note(port, &next).await?;
     Ok(removed)
 }
 

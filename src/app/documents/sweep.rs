@@ -72,6 +72,23 @@ pub async fn sweep<P: Port>(port: &P) -> Result<Swept, PortFault> {
     Ok(swept)
 }
 
+/// Visits of one owner in a row: 20 × 32 documents.
+const VISITS: usize = 20;
+
+/// Removes all that is over of an owner.
+///
+/// # Errors
+/// Something did not answer, or more is left than one call can remove. It can be repeated.
+pub async fn finish<P: Port>(port: &P, owner: &str) -> Result<(), PortFault> {
+    for _ in 0..VISITS {
+        let (removed, _) = visit(port, owner).await?;
+        if removed == 0 {
+            return Ok(());
+        }
+    }
+    Err(PortFault("more is left to remove".to_owned()))
+}
+
 /// How many documents went, and when there will be something to do again.
 async fn visit<P: Port>(port: &P, owner: &str) -> Result<(usize, Option<Millis>), PortFault> {
     let command = owner::Command::Sweep {

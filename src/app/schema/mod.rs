@@ -170,6 +170,7 @@ pub fn admin(call: Call) -> Shape {
         Call::DocumentRemove => gives::<a::DocumentRemoved>().asks::<r::OwnerQuery>(),
         Call::Backups => gives::<a::BackupList>(),
         Call::BackupTake => gives::<a::BackupTaken>(),
+        Call::Rewind => gives::<a::Rewound>().takes::<r::Rewind>(),
         Call::Restore => gives::<a::RestoreStep>().takes::<r::Restore>(),
         Call::Erase => gives::<a::Erased>().takes::<r::Erase>(),
     }

@@ -425,6 +425,15 @@ objects! {
         visitor: String,
     }
 
+    /// What to take back to when.
+    #[schemars(deny_unknown_fields)]
+    Rewind {
+        /// The owner: a visitor's id, `vis_…`, or `key_` and the id of an API key.
+        owner: String,
+        /// The time, RFC 3339, within the last 30 days.
+        to: String,
+    }
+
     /// Which snapshot to put back.
     #[schemars(deny_unknown_fields)]
     Restore {

@@ -75,6 +75,8 @@ actions! {
     HouseRestore = "house.restore",
     /// An operator took a snapshot.
     BackupTake = "backup.take",
+    /// What an owner keeps was taken back to an earlier time, or somebody tried to.
+    OwnerRewind = "owner.rewind",
     /// An operator signed in, or tried to.
     OperatorSignIn = "operator.sign_in",
     /// An operator signed out.

@@ -14,6 +14,9 @@ pub mod sealing;
 
 use crate::base::time::Millis;
 
+/// How long the platform can take an object back: 30 days × 86,400 s.
+pub const KEPT_BY_PLATFORM: Millis = Millis::from_secs(2_592_000);
+
 /// Is the next snapshot due? `last` is when the newest began; 0 hours: never.
 #[must_use]
 pub fn is_due(now: Millis, last: Option<Millis>, every_hours: u32) -> bool {

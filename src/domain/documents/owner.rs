@@ -230,6 +230,12 @@ pub enum Command {
         /// The documents' ids.
         documents: Vec<String>,
     },
+    /// The rows are of an earlier day. A document stays when each of its blobs is among these; otherwise it was deleted
+    /// since, and becomes one of which only something is left to remove. So does an upload that was under way.
+    Compare {
+        /// Their keys, sorted.
+        blobs: Vec<String>,
+    },
     /// An answer is about to be stored elsewhere.
     NoteAnswer {
         /// Which.
@@ -334,6 +340,15 @@ pub enum Reply {
     Blobs {
         /// Their keys, sorted.
         keys: Vec<String>,
+    },
+    /// The rows agree with the blobs.
+    Compared {
+        /// Documents that are there.
+        documents: u64,
+        /// Documents that were deleted since.
+        lost: u64,
+        /// Those that are shared, and with whom.
+        shared: Vec<(String, Vec<Grantee>)>,
     },
     /// These answers: all of them, or the one that has no place any more and is to be deleted.
     Answers {
@@ -532,6 +547,7 @@ impl Machine for OwnerDocuments {
                 let keys = self.blobs(now, &documents);
                 (Reply::Blobs { keys }, Effects::default())
             }
+            Command::Compare { blobs } => self.compare(now, &blobs),
             Command::NoteAnswer { answer } => {
                 let (surplus, writes) = self.answers.note(answer);
                 let answers = surplus.into_iter().collect();
@@ -930,6 +946,37 @@ impl OwnerDocuments {
             ..self.effects(writes)
         };
         (Reply::Purge { purges, next_due }, effects)
+    }
+
+    fn compare(&mut self, now: Millis, blobs: &[String]) -> (Reply, Effects) {
+        let has = |blob: &str| {
+            blobs
+                .binary_search_by(|known| known.as_str().cmp(blob))
+                .is_ok()
+        };
+        let (mut lost, mut documents) = (0_u64, 0_u64);
+        let (mut shared, mut writes) = (Vec::new(), Vec::new());
+        for (id, row) in &mut self.rows {
+            if let Some((removed, is_lost)) = rows::compared(row, now, has) {
+                lost = lost.saturating_add(u64::from(is_lost));
+                writes.extend(row_write(id, &removed));
+                *row = removed;
+            } else if matches!(row, Row::Ready(_)) {
+                documents = documents.saturating_add(1);
+                shared.extend(rows::shared(row));
+            }
+        }
+        let reply = Reply::Compared {
+            documents,
+            lost,
+            shared,
+        };
+        let effects = Effects {
+            // The rows came without one.
+            alarm: self.next_alarm(),
+            ..self.effects(writes)
+        };
+        (reply, effects)
     }
 
     fn purged(&mut self, ids: &[String]) -> (Reply, Effects) {

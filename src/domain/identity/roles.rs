@@ -148,7 +148,7 @@ table! {
     AuditExport      "audit.export"      ADMIN    true  "Export the audit log";
     AccessReview     "access.review"     ADMIN    false "Export who may do what";
     BackupsRead      "backups.read"      ADMIN    false "See which snapshots there are";
-    BackupsWrite     "backups.write"     ADMIN    true  "Take a snapshot now";
+    BackupsWrite     "backups.write"     ADMIN    true  "Take a snapshot now, or what one owner keeps back to an earlier time";
     Erase            "erasure.write"     ADMIN    true  "Erase a visitor's data";
 }
 

@@ -3,6 +3,7 @@
 
 mod faults;
 mod house;
+mod rewind;
 
 use gatehouse::app::backup::{shelf, snapshot};
 use gatehouse::app::port::{Class, Port};
@@ -499,7 +500,7 @@ fn the_cron_takes_none_where_it_is_off_or_nobody_ever_was() {
 }
 
 #[test]
-fn notes_of_erasures_stay_as_long_as_a_snapshot_is_older() {
+fn notes_of_erasures_stay_as_long_as_a_snapshot_is_older_or_the_platform_remembers() {
     let port = house(|config| config.backup.keep = 1);
     owner_of(&port, HOST);
     let mut visitor = Visitor::new();
@@ -525,6 +526,9 @@ fn notes_of_erasures_stay_as_long_as_a_snapshot_is_older() {
         "it may have been erased while this one began"
     );
     port.pass(Millis::from_secs(7200));
+    snapshot_of(&port);
+    assert_eq!(notes(&port), 1, "the platform could bring them back");
+    port.pass(Millis::from_secs(30 * 86_400));
     snapshot_of(&port);
     assert_eq!(notes(&port), 0);
 }

@@ -481,6 +481,7 @@ fn codes_of(endpoint: &Endpoint, shape: &Shape) -> Vec<Code> {
             Code::Conflict,
             Code::SnapshotDamaged,
         ],
+        Call::Rewind => &[Code::NotFound, Code::RewindUnavailable],
         Call::SignIn => &[Code::InvalidCredentials, Code::TooManyAttempts],
         Call::Confirm => &[Code::TooManyAttempts],
         Call::OperatorInvite | Call::DocumentRelease => &[Code::Conflict],

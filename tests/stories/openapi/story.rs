@@ -589,6 +589,13 @@ fn backups(desk: &mut Desk) {
     assert_eq!(taken["done"], true, "{taken}");
     let listed = desk.get(Call::Backups, "", "");
     assert_eq!(listed["backups"][0]["id"], taken["snapshot"], "{listed}");
+    let earlier = json!({"owner": "key_abc", "to": "2026-11-20T00:00:00Z"});
+    assert_eq!(
+        desk.refused(Call::Rewind, "", Some(earlier.clone())),
+        "rewind_unavailable"
+    );
+    desk.port.remembers();
+    assert_eq!(desk.change(Call::Rewind, "", earlier)["documents"], 0);
     let body = json!({"token": TOKEN, "snapshot": taken["snapshot"]});
     assert_eq!(
         desk.refused(Call::Restore, "", Some(body.clone())),

@@ -115,6 +115,10 @@ fn asks(call: Call) -> Vec<Ask> {
         Call::AuditConsistency => vec![query(Thing::Entry, "from={}")],
         Call::AuditVerify => vec![ask(Thing::Checkpoint, json!({"checkpoint": "{}"}))],
         Call::AuditTile => vec![ask(Thing::Bundle, Value::Null)],
+        Call::Rewind => vec![ask(
+            Thing::Visitor,
+            json!({"owner": "{}", "to": "2026-11-20T00:00:00Z"}),
+        )],
         Call::Erase => vec![ask(Thing::Visitor, json!({"visitor": "{}"}))],
         // Takes what a house without an owner gave: told of below.
         Call::Claim => Vec::new(),
@@ -235,6 +239,7 @@ struct World {
 
 fn world(of: usize, thing: Thing, role: Option<Role>) -> World {
     let port = house();
+    port.remembers();
     let mut owner = owner_of(&port, HOSTS[of]);
     let foreign = owner_of(&port, HOSTS[1 - of]);
     let mut asker = role.map(|role| match role {

@@ -68,6 +68,10 @@ pub const fn danger(call: Call) -> Option<(&'static str, &'static str)> {
             "The visitor's documents and stored answers are deleted, the sessions end, and the visitor's name is taken out of the audit log, whose proofs stay valid. Use and spend stay as numbers under an id that names nobody any more. This cannot be undone.",
             "Erase the data",
         ),
+        Call::Rewind => (
+            "What this owner keeps (documents, conversations, memories, vector stores) goes back to that time. What came since is away; documents whose content was deleted since stay away.",
+            "Take it back",
+        ),
         Call::DocumentRelease => (
             "Whoever may read the document, models among them, can do so from now on, whatever its scan found. It can be deleted afterwards, and not held back again.",
             "Release the version",
@@ -284,6 +288,7 @@ pub fn answer<P: Port>(
         Call::AuditVerify => verdict(view, said("checkpoint"), &told),
         Call::BackupTake if !is_done(&told) => half_taken(view, &told),
         Call::Restore => restored(view, pairs, &told),
+        Call::Rewind => rewound(&told),
         _ => {
             let reply = back(
                 cx,
@@ -313,6 +318,23 @@ fn half_taken(view: &View, told: &Value) -> Page {
         + &view.form("POST /backups").end("Go on")
         + &text("p", "Left alone, the cron goes on with it.");
     Page::ok("The snapshot is not whole yet", body)
+}
+
+/// What an owner keeps now.
+fn rewound(told: &Value) -> Page {
+    let kept = |field: &str| match at(told, field) {
+        Value::Null => "as they were then".to_owned(),
+        why => ["as they are now: ", &words(why)].concat(),
+    };
+    let body = facts(&[
+        ("Owner", words(at(told, "owner"))),
+        ("As of", words(at(told, "to"))),
+        ("Documents", words(at(told, "documents"))),
+        ("Documents that are gone", words(at(told, "documents_gone"))),
+        ("Conversations and memories", kept("memory_kept")),
+        ("Vector stores", kept("stores_kept")),
+    ]);
+    Page::ok("It is taken back", body)
 }
 
 /// How far a restore is; the form that goes on carries what the first one said.

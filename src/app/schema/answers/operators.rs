@@ -153,6 +153,22 @@ objects! {
         done: bool,
     }
 
+    /// What an owner keeps now.
+    Rewound {
+        /// Whose.
+        owner: String,
+        /// As of when.
+        to: Time,
+        /// Documents that are there as they were.
+        documents: u64,
+        /// Documents whose content was deleted since: they stay away.
+        documents_gone: u64,
+        /// Why conversations and memories are as they are now; null when they went back.
+        memory_kept: Option<String>,
+        /// The same of vector stores.
+        stores_kept: Option<String>,
+    }
+
     /// How far a restore is.
     RestoreStep {
         /// Is everything back? If not, the same call takes the next step.

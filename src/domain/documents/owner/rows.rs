@@ -21,13 +21,30 @@ pub fn network_of(key: &str, value: &str) -> Option<String> {
     })
 }
 
+/// The network and the slot of a document or version that came after that time, where it takes room of quotas.
+#[must_use]
+pub fn charged_after(key: &str, value: &str, time: Millis) -> Option<(String, String)> {
+    match read(key, value)? {
+        Row::Ready(document) | Row::Earlier(document) => {
+            let since = document.about.provenance.at.unwrap_or(document.created);
+            (since > time).then(|| (document.network.clone(), document.slot()))
+        }
+        _ => None,
+    }
+}
+
 /// With whom a document is shared: its id, and the grantees of its shares.
 #[must_use]
 pub fn shares_of(key: &str, value: &str) -> Option<(String, Vec<Grantee>)> {
-    match read(key, value)? {
+    shared(&read(key, value)?)
+}
+
+pub(super) fn shared(row: &Row) -> Option<(String, Vec<Grantee>)> {
+    match row {
         Row::Ready(document) if !document.about.shares.is_empty() => {
-            let shares = document.about.shares.into_iter();
-            Some((document.id, shares.map(|share| share.with).collect()))
+            let shares = document.about.shares.iter();
+            let with = shares.map(|share| share.with.clone()).collect();
+            Some((document.id.clone(), with))
         }
         _ => None,
     }
@@ -43,19 +60,26 @@ pub fn restored(
     now: Millis,
     has: impl Fn(&str) -> bool,
 ) -> (String, bool) {
+    let Some(row) = read(key, &value) else {
+        return (value, false);
+    };
+    match compared(&row, now, has) {
+        None => (value, false),
+        Some((removed, lost)) => (serde_json::to_string(&removed).unwrap_or(value), lost),
+    }
+}
+
+/// What takes the place of a row of an earlier day, and whether a document is lost by it; `None` for one that stays.
+pub(super) fn compared(row: &Row, now: Millis, has: impl Fn(&str) -> bool) -> Option<(Row, bool)> {
     let whole = |document: &Document| {
         (0..document.segments.len())
             .all(|at| has(&blob_key(&document.owner, &document.id, &document.blob(at))))
     };
-    let Some(row) = read(key, &value) else {
-        return (value, false);
-    };
-    let lost = match &row {
-        Row::Ready(document) | Row::Earlier(document) if whole(document) => return (value, false),
-        Row::Removed(_) => return (value, false),
+    let lost = match row {
+        Row::Ready(document) | Row::Earlier(document) if whole(document) => return None,
+        Row::Removed(_) => return None,
         Row::Ready(_) => true,
         Row::Earlier(_) | Row::Pending(_) | Row::Open(_) => false,
     };
-    let removed = Row::Removed(row.purge(now));
-    (serde_json::to_string(&removed).unwrap_or(value), lost)
+    Some((Row::Removed(row.purge(now)), lost))
 }

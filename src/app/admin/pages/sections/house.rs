@@ -222,6 +222,25 @@ pub async fn backups<P: Port>(cx: &Context<'_, P>, view: &View) -> Result<String
     out.push_str(&section("Take one", &take));
     let back = "A snapshot is put back into a house without an owner, at /admin/restore, with ADMIN_TOKEN and the same MASTER_KEY.";
     out.push_str(&section("Put one back", &text("p", back)));
+    let rewind = view
+        .form("POST /rewind")
+        .say("Where the platform keeps earlier states (30 days), what one owner keeps can go back to a time within them. Everybody else stays where they are.")
+        .input(
+            "Owner",
+            "owner",
+            "",
+            &[("required", ""), ("maxlength", "100")],
+            "A visitor's id, or key_ and the id of an API key.",
+        )
+        .input(
+            "Back to",
+            "to",
+            "",
+            &[("required", ""), ("maxlength", "40")],
+            "UTC, as in 2026-11-22T10:00:00Z.",
+        )
+        .end_as("Take it back", "", "danger");
+    out.push_str(&section("Take one owner back", &rewind));
     Ok(out)
 }
 
