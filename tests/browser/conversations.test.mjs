@@ -119,6 +119,23 @@ test("what is asked while a conversation opens, or before the models are listed,
   assert.match(await page.locator(".turn.assistant .who").first().textContent(), /built-in/);
 });
 
+test("what was being read when a new conversation began does not take its place", async () => {
+  await ask(page, "What is a lease?");
+  const held = [];
+  await page.route("**/v1/conversations/*/items*", (route) => void held.push(route));
+  await page.reload();
+  await page.waitForSelector(".turn.assistant");
+  while (held.length === 0) await page.waitForTimeout(20);
+  await page.click(".talks button.new");
+  await ask(page, "And what does the cache do?");
+  const read = page.waitForResponse("**/items*");
+  await held.shift().continue();
+  await (await read).finished();
+  // Whatever it would draw it has drawn after this.
+  await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 200)));
+  assert.deepEqual(await page.locator(".turn.user .said").allTextContents(), ["And what does the cache do?"]);
+});
+
 const LEASES = "# Leases\n\nA lease of the boathouse ends on the ninth of March.\n\nIts rent is paid in barley.\n";
 
 /** Stores a document over the documents' page, and goes to where one asks about it. */

@@ -120,6 +120,28 @@ test("after a reload the same file goes on, and another one does not take its pl
   assert.equal(await page.locator(".transfers li").count(), 0);
 });
 
+test("a file that another tab is sending is not sent twice, and goes on here once it is paused there", async () => {
+  const file = fileOf("twice.txt", 24 * MIB);
+  const gate = await watchParts();
+  gate.open = 1;
+  await begunWithOnePart(file);
+  const other = await page.context().newPage();
+  let sent = 0;
+  other.on("request", (request) => (sent += request.method() === "POST" && request.url().includes("/v1/") ? 1 : 0));
+  await other.setExtraHTTPHeaders({ "cf-connecting-ip": `100.67.${visitors}.1` });
+  await other.goto("/documents");
+  await other.setInputFiles("#file", file.path);
+  await other.waitForSelector("text=Another tab is sending this file");
+  assert.equal(sent, 0);
+  await page.click(".transfers button >> text=Pause");
+  await status("twice.txt is paused.");
+  await other.click(".problem button");
+  await other.waitForFunction(() => document.querySelector("[role=status]").textContent === "twice.txt was stored.", undefined, { timeout: 30_000 });
+  const { data } = await other.evaluate(async () => (await fetch("/v1/files")).json());
+  assert.equal(data.length, 1);
+  assert.equal(await storedHash(), file.hash);
+});
+
 test("a part that fails for a moment is sent again by itself", async () => {
   const file = fileOf("shaky.txt", 10 * MIB);
   let failures = 2;

@@ -137,6 +137,27 @@ fn a_document_as_it_was_has_its_name_its_shares_and_its_quota() {
 }
 
 #[test]
+fn what_is_half_deleted_does_not_come_back() {
+    let (port, mut home, then) = remembered();
+    let plan = home.ann.lists(&port)[0].clone();
+    port.fail([Fault {
+        op: Some(Op::BlobDelete),
+        first: 0,
+        count: 1,
+        when: When::Before,
+    }]);
+    home.ann.ask(&port, "DELETE", &format!("/v1/files/{plan}"), &Value::Null);
+    port.heal();
+    assert!(home.ann.lists(&port).is_empty());
+    let told = rewound(&port, &home, &home.ann.id.clone(), then);
+    assert_eq!(
+        (&told["documents"], &told["documents_gone"]),
+        (&json!(0), &json!(1)),
+        "{told}"
+    );
+}
+
+#[test]
 fn who_was_erased_stays_away() {
     let (port, mut home, _) = remembered();
     let mut erased = Visitor::new();

@@ -24,6 +24,8 @@ export class Conversations {
     this.chat = chat;
     /** @type {string | undefined} Id of the one that is open; a new one has none yet. */
     this.current = undefined;
+    /** Counts what the reader turned to: what was being read for something earlier comes too late. */
+    this.turned = 0;
     this.all = [];
     this.list = section.querySelector("ul");
     this.problems = section.querySelector(".problems");
@@ -109,9 +111,11 @@ export class Conversations {
 
   /** Reads a conversation and shows it. */
   async open(id) {
+    this.turned += 1;
+    const mine = this.turned;
     const items = await whole(`${PATH}/${id}/items?order=asc`);
-    // What was asked while they came stays on the page; it is read anew when it is over.
-    if (this.chat.running) return;
+    // What was asked or begun while they came stays on the page.
+    if (this.chat.running || mine !== this.turned) return;
     const found = this.all.find((one) => one.id === id);
     this.current = id;
     this.seen = found && stampOf(found);
@@ -121,12 +125,14 @@ export class Conversations {
 
   /** Nothing is open any more: the next question begins a new one. */
   leave() {
+    this.turned += 1;
     this.current = undefined;
     this.draw();
   }
 
   /** Asks in the open conversation, or in a new one that has the question's name. */
   async *ask(alias, question, signal, tell) {
+    this.turned += 1;
     if (this.current === undefined) {
       const title = question.length > TITLE_CHARS ? `${question.slice(0, TITLE_CHARS - 1)}…` : question;
       const made = await call(PATH, "POST", { metadata: { title } });

@@ -2,6 +2,7 @@
 // paused, and goes on after a reload once the file is chosen again.
 
 import { Failure, failure, refused, unreachable } from "./problems.js";
+import { say } from "./texts.js";
 
 const MIB = 1024 * 1024;
 
@@ -190,12 +191,22 @@ async function sendPart(id, file, number, onProgress, signal) {
 }
 
 /**
- * Sends a file in parts, or what is missing of it, and resolves with the stored file.
+ * Sends a file in parts, or what is missing of it, and resolves with the stored file. One tab at a time does so with a
+ * file: two would send the same parts, and the second store it once more. Without TLS browsers have no locks.
  *
  * @param {File} file
  * @param {{ onProgress: (loaded: number, total: number) => void, signal: AbortSignal }} options
  */
-export async function sendInParts(file, { onProgress, signal }) {
+export async function sendInParts(file, options) {
+  if (!navigator.locks) return goOn(file, options);
+  const name = [KEY, file.name, file.size, file.lastModified].join(" ");
+  return navigator.locks.request(name, { ifAvailable: true }, (lock) => {
+    if (!lock) throw new Failure({ title: say("elsewhereTitle"), fix: say("elsewhereFix") });
+    return goOn(file, options);
+  });
+}
+
+async function goOn(file, { onProgress, signal }) {
   let record = begunWith(file);
   let known = record && (await storedParts(record.id));
   if (!known) {
