@@ -137,6 +137,24 @@ fn a_document_as_it_was_has_its_name_its_shares_and_its_quota() {
 }
 
 #[test]
+fn what_came_back_is_in_the_next_snapshot() {
+    let (port, mut home, then) = remembered();
+    let talks = "/v1/conversations";
+    let talk = home.ann.ask(&port, "GET", talks, &Value::Null).json()["data"][0]["id"].clone();
+    let path = format!("{talks}/{}", talk.as_str().unwrap());
+    home.ann.ask(&port, "DELETE", &path, &Value::Null);
+    // The cron finds nobody there any more.
+    port.pass(Millis::from_secs(86_400));
+    block_on(schedule::run(&port));
+    home.owner.sign_in(&port);
+    rewound(&port, &home, &home.ann.id.clone(), then);
+    let id = super::snapshot_of(&port);
+    port.lose_objects();
+    super::restored(&port, &id);
+    assert_eq!(home.ann.ask(&port, "GET", &path, &Value::Null).status, 200);
+}
+
+#[test]
 fn what_is_half_deleted_does_not_come_back() {
     let (port, mut home, then) = remembered();
     let plan = home.ann.lists(&port)[0].clone();
@@ -146,7 +164,8 @@ fn what_is_half_deleted_does_not_come_back() {
         count: 1,
         when: When::Before,
     }]);
-    home.ann.ask(&port, "DELETE", &format!("/v1/files/{plan}"), &Value::Null);
+    home.ann
+        .ask(&port, "DELETE", &format!("/v1/files/{plan}"), &Value::Null);
     port.heal();
     assert!(home.ann.lists(&port).is_empty());
     let told = rewound(&port, &home, &home.ann.id.clone(), then);
