@@ -6,7 +6,7 @@ use super::sign_in::{admin_token, is_claimed, optional, required, set_up, unknow
 use super::{Context, Told};
 use crate::app::audit;
 use crate::app::backup::restore::{Step, step as restore_step};
-use crate::app::backup::rewind::rewind as rewind_owner;
+use crate::app::backup::rewind::{is_erased, rewind as rewind_owner};
 use crate::app::backup::{shelf, snapshot};
 use crate::app::port::Class;
 use crate::app::port::{Port, PortFault, storage_refusal};
@@ -93,8 +93,8 @@ pub async fn take<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
 ///
 /// # Errors
 /// `setup_required` without `ADMIN_TOKEN`; `invalid_credentials`; `missing_parameter` without a snapshot, which tells of
-/// those that there are; `not_found`, `snapshot_damaged`; `conflict` for a house
-/// in use; `storage_unavailable`: it can be repeated.
+/// those that there are; `not_found`, `snapshot_damaged`; `conflict` for a house in use; `storage_unavailable`: it can be
+/// repeated.
 pub async fn restore<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     let Some(token) = admin_token(cx) else {
         set_up(cx).await?;
@@ -179,9 +179,19 @@ pub async fn rewind<P: Port>(cx: &Context<'_, P>) -> Result<Told, Refusal> {
     if to >= now || now.since(to) > KEPT_BY_PLATFORM {
         return Err(invalid("to", "must be within the last 30 days"));
     }
+    // Nothing is written anew of whoever was erased, not even that somebody asked.
+    if is_erased(cx.port, owner).await? {
+        return Err(Refusal::new(Code::NotFound).detail("This owner was erased, and stays so."));
+    }
+    let kind = if is_visitor_id(owner) {
+        "visitor"
+    } else {
+        "key"
+    };
     let event = cx
         .event(Deed::OwnerRewind)
-        .target(owner)
+        .target(kind)
+        .about(owner)
         .detail("to", &to.rfc3339());
     audit::recorded(cx.port, event).await?;
     let rewound = rewind_owner(cx.port, owner, to).await?;

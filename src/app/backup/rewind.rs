@@ -11,12 +11,10 @@ use crate::app::documents::shares::renote;
 use crate::app::documents::{ask_owner, orphans, register, sweep};
 use crate::app::objects::ask;
 use crate::app::owned::object_of;
-use crate::app::owners;
 use crate::app::port::{Class, Port, PortFault, storage_refusal};
 use crate::base::errors::{Code, Refusal};
 use crate::base::time::Millis;
 use crate::domain::backup::KEPT_BY_PLATFORM;
-use crate::domain::documents::directory::{MEMORY_OWNERS, STORE_OWNERS};
 use crate::domain::documents::owner::{self, rows};
 use crate::domain::documents::quota::{self, Ledger, SITE_LEDGER, network_ledger};
 use crate::domain::memory::machine::Memory;
@@ -39,32 +37,34 @@ pub struct Rewound {
     pub stores: Option<String>,
 }
 
-/// Takes what an owner keeps back.
+/// Was the owner erased, as far back as the platform remembers?
+///
+/// # Errors
+/// `storage_unavailable`
+pub async fn is_erased<P: Port>(port: &P, owner: &str) -> Result<bool, Refusal> {
+    let longest = port.now().since(KEPT_BY_PLATFORM);
+    let erased = Erased::since(port, longest).await.map_err(failed)?;
+    Ok(erased.has(port, owner))
+}
+
+/// Takes what an owner keeps back. Whoever [was erased](is_erased) is not to be asked for.
 ///
 /// | # | step |
 /// |---|---|
-/// | 1 | whoever was erased stays away |
-/// | 2 | what is half deleted goes, so that it does not come back without its quota |
-/// | 3 | orphans stay for a day, so that there is a way forth again; the documents' object goes back; where the platform cannot, nothing was done |
-/// | 4 | the quota of what came since is given back; its blobs go as orphans do |
-/// | 5 | rows whose blobs are gone are gone too |
-/// | 6 | who keeps something is on the lists, and shares are where they are looked for |
-/// | 7 | conversations and vector stores go back |
+/// | 1 | what is half deleted goes, so that it does not come back without its quota |
+/// | 2 | orphans stay for a day, so that there is a way forth again; the documents' object goes back; where the platform cannot, nothing was done |
+/// | 3 | the quota of what came since is given back; its blobs go as orphans do |
+/// | 4 | rows whose blobs are gone are gone too |
+/// | 5 | the sweep knows the owner, and shares are where they are looked for |
+/// | 6 | conversations and vector stores go back |
 ///
 /// # Errors
-/// `rewind_unavailable`: nothing was done. `not_found` for who was erased. `storage_unavailable`: it can be repeated.
+/// `rewind_unavailable`: nothing was done. `storage_unavailable`: it can be repeated.
 pub async fn rewind<P: Port>(port: &P, owner: &str, to: Millis) -> Result<Rewound, Refusal> {
     // 1
-    let longest = port.now().since(KEPT_BY_PLATFORM);
-    let erased = Erased::since(port, longest).await.map_err(failed)?;
-    if erased.has(port, owner) {
-        return Err(Refusal::new(Code::NotFound).detail("This owner was erased, and stays so."));
-    }
-
-    // 2
     sweep::finish(port, owner).await.map_err(failed)?;
 
-    // 3
+    // 2
     orphans::postpone(port).await.map_err(failed)?;
     let newer = newer_than(port, owner, to).await.map_err(failed)?;
     let went = port.object_rewind(Class::Owner, owner, to).await;
@@ -72,10 +72,10 @@ pub async fn rewind<P: Port>(port: &P, owner: &str, to: Millis) -> Result<Rewoun
         return Err(Refusal::new(Code::RewindUnavailable));
     }
 
-    // 4
+    // 3
     release(port, &newer).await.map_err(failed)?;
 
-    // 5
+    // 4
     let (blobs, _) = super::restore::blobs_of(port, owner)
         .await
         .map_err(failed)?;
@@ -94,7 +94,7 @@ pub async fn rewind<P: Port>(port: &P, owner: &str, to: Millis) -> Result<Rewoun
         ))));
     };
 
-    // 6
+    // 5
     if documents > 0 || lost > 0 {
         register(port, owner, port.now()).await.map_err(failed)?;
     }
@@ -103,14 +103,14 @@ pub async fn rewind<P: Port>(port: &P, owner: &str, to: Millis) -> Result<Rewoun
         noted.map_err(failed)?;
     }
 
-    // 7
-    let memory = (Class::Memory, object_of::<Memory>(owner), MEMORY_OWNERS);
-    let stores = (Class::Stores, object_of::<Stores>(owner), STORE_OWNERS);
+    // 6
+    let memory = (Class::Memory, object_of::<Memory>(owner));
+    let stores = (Class::Stores, object_of::<Stores>(owner));
     Ok(Rewound {
         documents,
         lost,
-        memory: also(port, owner, memory, to).await?,
-        stores: also(port, owner, stores, to).await?,
+        memory: also(port, memory, to).await,
+        stores: also(port, stores, to).await,
     })
 }
 
@@ -118,7 +118,7 @@ fn failed(fault: PortFault) -> Refusal {
     storage_refusal(&fault)
 }
 
-// === 4 ===
+// === 3 ===
 
 /// What takes room of a quota: the ledger's network, and its slot there.
 type Charge = (String, String);
@@ -163,30 +163,14 @@ async fn release<P: Port>(port: &P, charges: &[Charge]) -> Result<(), PortFault>
     Ok(())
 }
 
-// === 7 ===
+// === 6 ===
 
-/// Takes another object of the owner back; why not, where it could not be.
-async fn also<P: Port>(
-    port: &P,
-    owner: &str,
-    (class, object, directory): (Class, String, &str),
-    to: Millis,
-) -> Result<Option<String>, Refusal> {
+/// Takes another object of the owner back; why not, where it could not be. The lists of who keeps conversations or stores
+/// still have them: only an erasure takes somebody out.
+async fn also<P: Port>(port: &P, (class, object): (Class, String), to: Millis) -> Option<String> {
     match port.object_rewind(class, &object, to).await {
-        Ok(true) => {}
-        Ok(false) => return Ok(Some("The platform cannot.".to_owned())),
-        Err(fault) => return Ok(Some(fault.0)),
+        Ok(true) => None,
+        Ok(false) => Some("The platform cannot.".to_owned()),
+        Err(fault) => Some(fault.0),
     }
-    let wanted = Wanted {
-        after: None,
-        bytes: 1,
-        rows: 1,
-    };
-    let kept = read(port, (class, &object), &wanted)
-        .await
-        .map_err(failed)?;
-    if !kept.rows.is_empty() {
-        owners::register(port, directory, owner).await?;
-    }
-    Ok(None)
 }

@@ -219,7 +219,7 @@ mod tests {
             let body = form(&[("part_number", b"12"), ("data", &content), ("other", b"x")]);
             let (arrived, segments) = read(&body, size, 60).unwrap();
             assert_eq!(segments.concat(), content);
-            assert_eq!((arrived.number, segments.concat()), (Some(12), content.clone()));
+            assert_eq!(arrived.number, Some(12));
             let lengths: Vec<u64> = segments.iter().map(|segment| segment.len() as u64).collect();
             assert_eq!((arrived.cut.segments, arrived.cut.bytes), (lengths, content.len() as u64));
         }

@@ -143,15 +143,54 @@ fn what_came_back_is_in_the_next_snapshot() {
     let talk = home.ann.ask(&port, "GET", talks, &Value::Null).json()["data"][0]["id"].clone();
     let path = format!("{talks}/{}", talk.as_str().unwrap());
     home.ann.ask(&port, "DELETE", &path, &Value::Null);
+    let plan = home.ann.lists(&port)[0].clone();
+    home.ann.deletes(&port, &plan);
     // The cron finds nobody there any more.
     port.pass(Millis::from_secs(86_400));
     block_on(schedule::run(&port));
     home.owner.sign_in(&port);
     rewound(&port, &home, &home.ann.id.clone(), then);
+    let left = |port: &FakePort| {
+        let rows = port.rows(Class::Owner);
+        let mine = rows.iter().filter(|(name, _)| name.contains(&home.ann.id));
+        mine.flat_map(|(_, rows)| rows.keys())
+            .filter(|key| key.starts_with("doc/"))
+            .count()
+    };
+    assert_eq!(left(&port), 1, "the document that was deleted since");
+    block_on(schedule::run(&port));
+    assert_eq!(left(&port), 0, "and the cron knows of it again");
     let id = super::snapshot_of(&port);
     port.lose_objects();
     super::restored(&port, &id);
     assert_eq!(home.ann.ask(&port, "GET", &path, &Value::Null).status, 200);
+}
+
+#[test]
+fn the_log_tells_of_it_and_an_erasure_takes_the_name_out() {
+    let (port, mut home, then) = remembered();
+    let ann = home.ann.id.clone();
+    rewound(&port, &home, &ann, then);
+    let log = |home: &Furnished| {
+        let read = home
+            .owner
+            .call(&port, "GET", "/audit?limit=100", &Value::Null);
+        read.text().to_owned()
+    };
+    let told = log(&home);
+    assert!(
+        told.contains("owner.rewind") && told.contains(&ann),
+        "{told}"
+    );
+    let erased = home.ann.ask(&port, "POST", "/api/me/erase", &json!({}));
+    assert_eq!(erased.status, 200);
+    let (status, _) = asked(&port, &home, &ann, &then.rfc3339());
+    assert_eq!(status, 404);
+    let told = log(&home);
+    assert!(
+        told.contains("owner.rewind") && !told.contains(&ann),
+        "{told}"
+    );
 }
 
 #[test]
