@@ -18,10 +18,10 @@ use gatehouse::domain::retrieval::chunk::Passage;
 use gatehouse::domain::retrieval::store::command::{Command, Limits, Near, NewFile, Reply};
 use gatehouse::domain::retrieval::store::index::Builder;
 use gatehouse::domain::retrieval::store::machine::Stores;
-use gatehouse::domain::retrieval::store::near::joined;
-use gatehouse::domain::retrieval::store::sealing::{hidden, seal_vectors};
+use gatehouse::domain::retrieval::store::near::rows_of;
+use gatehouse::domain::retrieval::store::sealing::{Made, hidden, seal_made};
 use gatehouse::domain::retrieval::terms::{terms_of_passage, terms_of_question};
-use gatehouse::domain::retrieval::vector::{Unit, encode};
+use gatehouse::domain::retrieval::vector::{Unit, decode, encode, nearest};
 
 const LIMITS: Limits = Limits {
     stores: 1,
@@ -39,7 +39,7 @@ const VOCABULARY: f64 = 50_000.0;
 
 fn main() {
     println!(
-        "passages  build     joined    rows MB  segments  rare      mixed     common    embeddings"
+        "passages  build     joined    rows MB  segments  rare      mixed     common    embeddings  all compared  found"
     );
     for passages in [1_000, 10_000, 100_000] {
         run(passages);
@@ -63,9 +63,69 @@ fn passage(random: &mut fastrand::Rng) -> Passage {
 /// Numbers of an embedding, as `[retrieval] dimensions` has it.
 const DIMENSIONS: usize = 256;
 
-fn embedding(random: &mut fastrand::Rng) -> Vec<u8> {
-    let numbers: Vec<f32> = (0..DIMENSIONS).map(|_| random.f32() - 0.5).collect();
-    encode(&Unit::of(&numbers).expect("not all of them are zero"))
+/// Passages of a topic come one after the other, as those of a document do.
+const OF_TOPIC: usize = 50;
+
+/// How far a passage lies from the middle of its topic, which is 1 from the origin.
+const SPREAD: f32 = 0.8;
+
+fn direction(seed: u64, length: f32) -> Vec<f32> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    // Sums of four are near enough to a normal distribution.
+    let one = |_| (0..4).map(|_| random.f32() - 0.5).sum();
+    let made: Vec<f32> = (0..DIMENSIONS).map(one).collect();
+    let norm = made.iter().map(|x| x * x).sum::<f32>().sqrt();
+    made.iter().map(|x| x / norm * length).collect()
+}
+
+/// The embedding of a passage; questions are passages that nobody has.
+fn embedding(topic: usize, passage: usize) -> Unit {
+    let middle = direction(1_000_000 + topic as u64, 1.0);
+    let noise = direction(9_000_000 + passage as u64, SPREAD);
+    let numbers: Vec<f32> = middle.iter().zip(noise).map(|(a, b)| a + b).collect();
+    Unit::of(&numbers).expect("not all of them are zero")
+}
+
+/// What it takes to compare every embedding of rows that are opened already, in milliseconds, and how many of the ten
+/// nearest a search finds.
+fn recall(object: &mut Object, key: &Secret<[u8; 32]>, stored: &[Vec<u8>]) -> (f64, f64) {
+    const QUESTIONS: usize = 40;
+    const NEAREST: usize = 10;
+    let (mut seconds, mut among) = (0.0, 0);
+    for n in 0..QUESTIONS {
+        let question = embedding(n * stored.len() / OF_TOPIC / QUESTIONS, usize::MAX / 2 + n);
+        // As it comes to the object.
+        let sent = encode(&question);
+        let question = Unit::of(&decode(&sent).expect("encoded")).expect("a unit");
+        let start = Instant::now();
+        let exact = nearest(&question, stored.iter().enumerate(), NEAREST);
+        seconds += start.elapsed().as_secs_f64();
+        let command = Command::Search {
+            store: "vs_1".into(),
+            questions: vec![Vec::new()],
+            near: Some(Near {
+                key: base64url(key.reveal()),
+                model: "model".into(),
+                questions: vec![base64url(&sent)],
+                weights: (1.0, 1.0),
+            }),
+            only: None,
+            limit: 50,
+        };
+        let Reply::Passages { hits, .. } = object.ask(command) else {
+            panic!("no passages");
+        };
+        // Passages are known by their cosine to the last bit: the same numbers are multiplied in the same order.
+        let found: Vec<f32> = hits.iter().filter_map(|hit| hit.cosine).collect();
+        among += exact
+            .iter()
+            .filter(|(_, cosine)| found.contains(cosine))
+            .count();
+    }
+    (
+        seconds * 1000.0 / QUESTIONS as f64,
+        among as f64 / (QUESTIONS * NEAREST) as f64,
+    )
 }
 
 struct Object {
@@ -99,6 +159,7 @@ fn run(passages: usize) {
         life: None,
         limits: LIMITS,
     });
+    let mut stored: Vec<Vec<u8>> = Vec::with_capacity(passages);
     let mut building = 0.0;
     let mut joining = 0.0;
     for file in 0..passages / OF_FILE {
@@ -130,14 +191,25 @@ fn run(passages: usize) {
         let length = index.length();
         let blocks = index.blocks().into_iter();
         let blocks = blocks.map(|(first, block)| (hex(&first), base64url(&block)));
-        let vectors: Vec<Vec<u8>> = texts.iter().map(|_| embedding(&mut random)).collect();
-        let sealed = seal_vectors(&key, (number, 0), &[3; 24], &joined(&vectors));
+        let vectors: Vec<Vec<u8>> = (file * OF_FILE..)
+            .take(texts.len())
+            .map(|at| encode(&embedding(at / OF_TOPIC, at)))
+            .collect();
+        stored.extend_from_slice(&vectors);
+        let made = rows_of(0, &vectors).map(|(made, first, plain)| {
+            let sealed = seal_made(&key, made, (number, first), &[3; 24], &plain);
+            (made, (first, base64url(&sealed)))
+        });
+        let (codes, vectors): (Vec<_>, Vec<_>) = made.partition(|(made, _)| *made == Made::Codes);
+        let told =
+            |rows: Vec<(Made, (u32, String))>| rows.into_iter().map(|(_, row)| row).collect();
         let put = Command::Put {
             number,
             at: 0,
             passages: texts.iter().map(|text| text.text.clone()).collect(),
             blocks: blocks.collect(),
-            vectors: vec![(0, base64url(&sealed))],
+            vectors: told(vectors),
+            codes: told(codes),
             limits: LIMITS,
         };
         object.ask(put);
@@ -177,7 +249,7 @@ fn run(passages: usize) {
         let near = is_near.then(|| Near {
             key: base64url(key.reveal()),
             model: "model".into(),
-            questions: vec![base64url(&embedding(&mut random))],
+            questions: vec![base64url(&encode(&embedding(7, usize::MAX / 2)))],
             weights: (1.0, 1.0),
         });
         let mut times: Vec<f64> = (0..15)
@@ -197,8 +269,9 @@ fn run(passages: usize) {
         times.sort_by(f64::total_cmp);
         took.push(times[times.len() / 2]);
     }
+    let (compared, found) = recall(&mut object, &key, &stored);
     println!(
-        "{passages:>8}  {building:>6.2} s  {joining:>6.2} s  {:>7.1}  {segments:>8}  {:>5.2} ms  {:>5.2} ms  {:>5.2} ms  {:>5.2} ms",
+        "{passages:>8}  {building:>6.2} s  {joining:>6.2} s  {:>7.1}  {segments:>8}  {:>5.2} ms  {:>5.2} ms  {:>5.2} ms  {:>5.2} ms    {compared:>5.1} ms  {found:.3}",
         bytes as f64 / 1e6,
         took[0],
         took[1],

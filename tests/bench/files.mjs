@@ -1,14 +1,13 @@
 // `npm run bench -- --files`: what documents cost, against a Worker that puts and gets the same bytes in the same bucket.
 // Both run in one workerd, over the local runtime's bucket, and take turns; ratios are taken within a round.
 
-import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { Agent, request } from "node:http";
-import { createRequire } from "node:module";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { at, say } from "../../tools/lib.mjs";
-import { bundle, deployment } from "./bundle.mjs";
+import { bundle } from "./bundle.mjs";
+import { filesFolder, startHouse } from "./house.mjs";
 import { addresses } from "./load.mjs";
 import { gatehouseVars } from "./scenarios.mjs";
 import { cpuMs, memoryMiB } from "./servers.mjs";
@@ -20,54 +19,14 @@ const PART = 8 * MIB;
 /** What a client writes at once. */
 const PIECE = 64 * 1024;
 const BOUNDARY = "bench-boundary";
-const MEMORY_FOLDER = "/dev/shm";
 
 /** Starts both Workers over one bucket. */
-async function start(folder, out) {
-  // What wrangler itself runs the Worker with.
-  const wrangler = createRequire(at("package.json")).resolve("wrangler");
-  const { Miniflare, convertV4MiniflareOptions } = await import(createRequire(wrangler).resolve("miniflare"));
-  const { compatibility: compatibilityDate, objects } = await deployment();
-  const files = readdirSync(out).filter((file) => /\.(js|wasm)$/.test(file));
-  const modules = files
-    .sort((a, b) => Number(b.endsWith(".js")) - Number(a.endsWith(".js")))
-    .map((file) => ({ type: file.endsWith(".wasm") ? "CompiledWasm" : "ESModule", path: join(out, file), contents: readFileSync(join(out, file)) }));
+function start(folder, out) {
   const vars = gatehouseVars({ provider: 9 }, 256);
   const config = JSON.parse(vars.GATEHOUSE_CONFIG);
   const room = 4096 * MIB;
   config.documents = { max_bytes: room / 4, max_visitor_bytes: room, max_network_bytes: room, max_site_bytes: room, max_count: 1000 };
-  const common = { compatibilityDate, modulesRoot: out, r2Buckets: { DOCUMENTS: "documents" }, unsafeDirectSockets: [{ host: "127.0.0.1", port: 0 }] };
-  const options = convertV4MiniflareOptions({
-    resourcePersistencePath: folder,
-    workers: [
-      { name: "bucket", ...common, modules: [{ type: "ESModule", path: join(out, "bucket.mjs"), contents: readFileSync(at("tests", "bench", "bucket.mjs")) }] },
-      {
-        name: "gatehouse",
-        ...common,
-        modules,
-        kvNamespaces: ["CACHE"],
-        durableObjects: Object.fromEntries(objects.map(({ binding, className }) => [binding, { className, useSQLite: true }])),
-        serviceBindings: { ASSETS: () => new Response(null, { status: 404 }) },
-        bindings: { ...vars, GATEHOUSE_CONFIG: JSON.stringify(config) },
-      },
-    ],
-  });
-  const house = new Miniflare(options);
-  const urls = { bucket: await house.unsafeGetDirectURL("bucket"), gatehouse: await house.unsafeGetDirectURL("gatehouse") };
-  return { house, urls, pid: runtime() };
-}
-
-/** The process of the runtime: a child of this one. */
-function runtime() {
-  for (const id of existsSync("/proc") ? readdirSync("/proc").filter((name) => /^\d+$/.test(name)) : []) {
-    try {
-      const [, name, rest] = /\((.*)\) (.*)/s.exec(readFileSync(`/proc/${id}/stat`, "utf8"));
-      if (name === "workerd" && Number(rest.split(" ")[1]) === process.pid) return Number(id);
-    } catch {
-      // It has ended meanwhile.
-    }
-  }
-  return undefined;
+  return startHouse({ folder, out, vars: { ...vars, GATEHOUSE_CONFIG: JSON.stringify(config) }, others: { bucket: at("tests", "bench", "bucket.mjs") } });
 }
 
 // === requests ===
@@ -174,7 +133,7 @@ async function measure(way, running, content, kept) {
 
 /** Runs the benchmark, with the bundle in the folder `out` where there is one; gives its text and its numbers. */
 export async function filesBench({ rounds = 7, out } = {}) {
-  const folder = mkdtempSync(join(existsSync(MEMORY_FOLDER) ? MEMORY_FOLDER : tmpdir(), "gatehouse-files-"));
+  const folder = mkdtempSync(join(filesFolder(), "gatehouse-files-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   const running = await start(folder, out ?? (await bundle()));
   const idle = running.pid ? memoryMiB(running.pid) : undefined;

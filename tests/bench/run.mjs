@@ -7,6 +7,7 @@
 //   --networks N   over how many networks the thousand addresses are spread
 //   --disk         the objects' files on a disk rather than in memory
 //   --files        instead of all that: what documents cost, against the bare bucket
+//   --search       instead of all that: what a question to a vector store takes, by how many passages it has
 //   --host         instead of all that: what parsing, accounting and translating a stream costs on this machine, per event
 //
 // The systems take turns in several rounds, since a machine is never quiet for long; ratios are taken within a round,
@@ -26,6 +27,7 @@ import { LIMITS, houseVars, isHouse, keysOf } from "./limits.mjs";
 import { Client, addresses } from "./load.mjs";
 import { report } from "./report.mjs";
 import { FILL, SCENARIOS, gatehouseVars, portkeyHeaders } from "./scenarios.mjs";
+import { searchBench } from "./search.mjs";
 import { cpuMs, memoryMiB, startCopying, startGatehouse, startPassthrough, startPortkey, startUpstream, stopAll } from "./servers.mjs";
 
 const { values: options } = parseArgs({
@@ -37,6 +39,7 @@ const { values: options } = parseArgs({
     disk: { type: "boolean", default: false },
     only: { type: "string" },
     files: { type: "boolean", default: false },
+    search: { type: "boolean", default: false },
     host: { type: "boolean", default: false },
   },
 });
@@ -173,8 +176,8 @@ function checkLogs(systems, results) {
   }
 }
 
-async function files() {
-  const { text, ...data } = await filesBench({ rounds: options.quick ? 2 : PLAN.rounds + 2 });
+/** A benchmark with a report of its own. */
+function told({ text, ...data }) {
   process.stdout.write(text);
   if (options.json) writeFileSync(options.json, `${JSON.stringify(data, null, 2)}\n`);
 }
@@ -184,7 +187,8 @@ async function main() {
   await setUp();
   await buildSite();
   await buildWorker("release");
-  if (options.files) return files();
+  if (options.files) return told(await filesBench({ rounds: options.quick ? 2 : PLAN.rounds + 2 }));
+  if (options.search) return told(await searchBench({ times: options.quick ? 5 : 15 }));
   await otherGateway();
   // Others are compared with the first one, so it is always there; and so is what a chosen one is compared with.
   const chosen = ALL.filter((scenario) => scenario === PLAIN || scenario.name.includes(options.only ?? ""));

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use gatehouse::domain::retrieval::bm25::Collection;
 use gatehouse::domain::retrieval::chunk::{Chunking, Passage, passages};
+use gatehouse::domain::retrieval::codes;
 use gatehouse::domain::retrieval::extract::extract;
 use gatehouse::domain::retrieval::format::Format;
 use gatehouse::domain::retrieval::fuse::{Ranking, reciprocal_ranks};
@@ -64,25 +65,52 @@ impl Embedded {
         Some(Self(units.collect()))
     }
 
+    fn stored(&self, searched: &Searched) -> Vec<Vec<u8>> {
+        let entries = searched.entries.iter();
+        entries
+            .map(|entry| encode(&self.0[&text_of(&entry.passage)]))
+            .collect()
+    }
+
     /// Places and cosines of the nearest passages, as an object finds them.
     fn near(&self, searched: &Searched, question: &str) -> Vec<(usize, f64)> {
-        let stored: Vec<Vec<u8>> = searched
-            .entries
-            .iter()
-            .map(|entry| encode(&self.0[&text_of(&entry.passage)]))
-            .collect();
-        let stored = stored.iter().enumerate();
-        let found = nearest(
-            &self.0[question],
-            stored.map(|(place, vector)| (place, vector.as_slice())),
-            MOST,
-        );
+        let stored = self.stored(searched);
+        let found = nearest(&self.0[question], stored.iter().enumerate(), MOST);
         found
             .into_iter()
             .map(|(place, cosine)| (place, f64::from(cosine)))
             .collect()
     }
 }
+
+/// Of the ten nearest passages to each question, the share that is among so many likely ones by their codes.
+fn recall(searched: &Searched, judged: &Judged, embedded: &Embedded) -> [f64; 4] {
+    let stored = embedded.stored(searched);
+    let rows: Vec<Vec<u8>> = stored
+        .chunks(OF_ROW)
+        .map(|row| codes::encode(row).unwrap())
+        .collect();
+    let mut found = LIKELY.map(|_| 0);
+    for (question, _) in judged {
+        let unit = &embedded.0[question];
+        let asked = codes::Question::of(unit);
+        let cosines = rows.iter().flat_map(|row| asked.cosines(row).unwrap());
+        let mut likely: Vec<(usize, f32)> = cosines.enumerate().collect();
+        likely.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let exact = nearest(unit, stored.iter().enumerate(), 10);
+        for (found, most) in found.iter_mut().zip(LIKELY) {
+            let among = |place| likely[..most].iter().any(|(other, _)| *other == place);
+            *found += exact.iter().filter(|(place, _)| among(*place)).count();
+        }
+    }
+    found.map(|found| found as f64 / 10.0 / judged.len() as f64)
+}
+
+/// Embeddings whose codes lie in one row, as `app::retrieval::ingest` sends them.
+const OF_ROW: usize = 256;
+
+/// As many likely passages as are looked at: 80 are as many for ten as 400 are for the fifty of a search.
+const LIKELY: [usize; 4] = [10, 20, 40, 80];
 
 /// What is embedded of a passage.
 fn text_of(passage: &Passage) -> String {
@@ -246,6 +274,10 @@ fn measure(name: &str, searched: &Searched, judged: &Judged) -> [f64; 2] {
         searched.entries.len(),
         judged.len()
     );
+    if let Some(embedded) = &embedded {
+        let recall = recall(searched, judged, embedded);
+        println!("{name}: of the ten nearest, by codes among {LIKELY:?}: {recall:.3?}");
+    }
     [bm25, reranked]
 }
 

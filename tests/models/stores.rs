@@ -280,6 +280,7 @@ fn add(
             passages: passages.to_vec(),
             blocks,
             vectors: Vec::new(),
+            codes: Vec::new(),
             limits: LIMITS,
         };
         // Once more than needed: it may be repeated.

@@ -11,8 +11,9 @@ use crate::app::documents::door;
 use crate::app::embed::embed;
 use crate::app::gate::Caller;
 use crate::app::port::Port;
-use crate::base::digest::{base64url, hex};
+use crate::base::digest::{Bytes32, base64url, hex};
 use crate::base::errors::{Code, Refusal};
+use crate::base::secret::Secret;
 use crate::base::time::Millis;
 use crate::domain::documents::scan::state::Reader;
 use crate::domain::retrieval::chunk::{Chunking, Passage, passages};
@@ -20,8 +21,8 @@ use crate::domain::retrieval::extract::{ExtractFault, extract};
 use crate::domain::retrieval::format::format_of;
 use crate::domain::retrieval::store::command::{Blame, Command, Failure, File, Reply};
 use crate::domain::retrieval::store::index::Builder;
-use crate::domain::retrieval::store::near::joined;
-use crate::domain::retrieval::store::sealing::{At, hidden, seal_vectors, term_key, vector_key};
+use crate::domain::retrieval::store::near::rows_of;
+use crate::domain::retrieval::store::sealing::{At, Made, hidden, seal_made, term_key, vector_key};
 use crate::domain::retrieval::terms::terms_of_passage;
 use crate::domain::retrieval::vector::{Unit, encode};
 
@@ -31,8 +32,8 @@ const BYTES_AT_ONCE: usize = 1_048_576;
 /// Texts that are embedded at once: far below what providers take (OpenAI: 2,048 texts and 300,000 tokens).
 const EMBEDDED_AT_ONCE: usize = 64;
 
-/// Embeddings of a row: of 1,536 numbers they come to 394 KB.
-const VECTORS_OF_ROW: usize = 256;
+/// Embeddings that are coded together, and sent at once: of 1,536 numbers they come to 394 KB.
+const CODED_AT_ONCE: usize = 256;
 
 /// Waits before a step is tried again: storage that is away for a moment is back after that.
 const TRY_AGAIN_AFTER: [Millis; 2] = [Millis(200), Millis(1000)];
@@ -217,23 +218,7 @@ async fn put<P: Port>(
     let mut model = None;
     if let Some((made_by, vectors)) = vectors {
         let key = vector_key(key.key.reveal());
-        for (vectors, first) in vectors
-            .chunks(VECTORS_OF_ROW)
-            .zip((0_u32..).step_by(VECTORS_OF_ROW))
-        {
-            let plain = joined(vectors);
-            let sealed = seal_vectors(&key, (file.number, first), &port.random(), &plain);
-            bytes = bytes.saturating_add(sealed.len() as u64);
-            let command = Command::Put {
-                number: file.number,
-                at: 0,
-                passages: Vec::new(),
-                blocks: Vec::new(),
-                vectors: vec![(first, base64url(&sealed))],
-                limits: limits(port.settings()),
-            };
-            told(again(port, owner, &command).await?)?;
-        }
+        bytes = bytes.saturating_add(sent_vectors(port, owner, file, &key, &vectors).await?);
         model = Some(made_by);
     }
     if !(waiting.is_empty() && blocks.is_empty()) {
@@ -267,9 +252,45 @@ async fn sent<P: Port>(
         passages,
         blocks,
         vectors: Vec::new(),
+        codes: Vec::new(),
         limits: limits(port.settings()),
     };
     told(again(port, owner, &command).await?)
+}
+
+/// Embeddings and their codes to the object; gives how many bytes they are, sealed.
+async fn sent_vectors<P: Port>(
+    port: &P,
+    owner: &str,
+    file: &File,
+    key: &Secret<Bytes32>,
+    vectors: &[Vec<u8>],
+) -> Result<u64, Stopped> {
+    let mut bytes: u64 = 0;
+    let firsts = (0_u32..).step_by(CODED_AT_ONCE);
+    for (vectors, first) in vectors.chunks(CODED_AT_ONCE).zip(firsts) {
+        let (mut embeddings, mut codes) = (Vec::new(), Vec::new());
+        for (made, first, plain) in rows_of(first, vectors) {
+            let sealed = seal_made(key, made, (file.number, first), &port.random(), &plain);
+            bytes = bytes.saturating_add(sealed.len() as u64);
+            let rows = match made {
+                Made::Embeddings => &mut embeddings,
+                Made::Codes => &mut codes,
+            };
+            rows.push((first, base64url(&sealed)));
+        }
+        let command = Command::Put {
+            number: file.number,
+            at: 0,
+            passages: Vec::new(),
+            blocks: Vec::new(),
+            vectors: embeddings,
+            codes,
+            limits: limits(port.settings()),
+        };
+        told(again(port, owner, &command).await?)?;
+    }
+    Ok(bytes)
 }
 
 fn told(reply: Reply) -> Result<(), Stopped> {

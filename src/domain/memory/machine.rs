@@ -5,11 +5,11 @@ use super::command::{
     Trim,
 };
 use super::rows::{self, Kept, KeptItem, MEMORIES, Total, USES};
-use super::schema::{self, Standing};
+use super::schema;
 use super::trim::cuts;
 use crate::base::rows::{MAX_VALUE_BYTES, RowMachine, Rows, RowsFault, Scan, Step};
 use crate::base::time::Millis;
-use crate::domain::owned::opened::{Opened, look_again};
+use crate::domain::owned::opened::{Opened, Standing, look_again};
 
 /// The memory of one owner. All of it lies in its rows.
 #[derive(Clone, Copy, Debug, Default)]

@@ -8,37 +8,19 @@
 
 use super::rows::{self, CONVERSATIONS, Kept};
 use crate::base::rows::{Rows, RowsFault, Scan};
-use crate::domain::owned::opened;
+use crate::domain::owned::opened::{self, Standing};
 
 /// The version that this program writes.
 pub const CURRENT: u32 = 2;
 
-/// How the rows stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// There are none.
-    Empty,
-    /// They are of this version.
-    Current,
-    /// They are of a newer one.
-    Newer,
-}
-
 /// Brings the rows up to this version.
 pub fn brought_up(rows: &mut impl Rows) -> Result<Standing, RowsFault> {
-    let Some(version) = opened::version(rows)? else {
-        return Ok(Standing::Empty);
-    };
-    if version > CURRENT {
-        return Ok(Standing::Newer);
-    }
-    if version < CURRENT {
+    opened::brought_up(rows, CURRENT, |rows, version| {
         if version < 2 {
             list_by_use(rows)?;
         }
-        rows.put(opened::SCHEMA, CURRENT.to_string().as_bytes())?;
-    }
-    Ok(Standing::Current)
+        Ok(())
+    })
 }
 
 /// 1 → 2: a row for each conversation that sorts by its last use.

@@ -146,6 +146,39 @@ impl<'r, R: Rows, S: Sums> Opened<'r, R, S> {
     }
 }
 
+/// How rows stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There are none.
+    Empty,
+    /// They are of this program's version.
+    Current,
+    /// They are of a newer one.
+    Newer,
+}
+
+/// Brings rows up to the version `current` by the steps from the version they have. There is no way back.
+///
+/// # Errors
+/// Storage refused, or the version cannot be read.
+pub fn brought_up<R: Rows>(
+    rows: &mut R,
+    current: u32,
+    steps: impl FnOnce(&mut R, u32) -> Result<(), RowsFault>,
+) -> Result<Standing, RowsFault> {
+    let Some(version) = version(rows)? else {
+        return Ok(Standing::Empty);
+    };
+    if version > current {
+        return Ok(Standing::Newer);
+    }
+    if version < current {
+        steps(rows, version)?;
+        rows.put(SCHEMA, current.to_string().as_bytes())?;
+    }
+    Ok(Standing::Current)
+}
+
 /// The version of the rows; `None` where there are none.
 pub fn version(rows: &impl Rows) -> Result<Option<u32>, RowsFault> {
     let version = text(rows, SCHEMA)?.map(|version| version.parse());

@@ -34,6 +34,12 @@ impl Unit {
         (length.is_finite() && length > 0.0).then(|| Self(unit.collect()))
     }
 
+    /// The numbers.
+    #[must_use]
+    pub fn numbers(&self) -> &[f32] {
+        &self.0
+    }
+
     /// How many numbers.
     #[must_use]
     pub fn dimensions(&self) -> usize {
@@ -93,18 +99,45 @@ pub fn nearest<Id: Ord, Stored: AsRef<[u8]>>(
     all: impl IntoIterator<Item = (Id, Stored)>,
     most: usize,
 ) -> Vec<(Id, f32)> {
-    let mut best: BinaryHeap<Near<Id>> = BinaryHeap::new();
+    let mut best = Nearest::new(most);
     for (id, stored) in all {
-        let Some(cosine) = question.cosine(stored.as_ref()) else {
-            continue;
-        };
-        best.push(Near { cosine, id });
-        if best.len() > most {
-            best.pop();
+        if let Some(cosine) = question.cosine(stored.as_ref()) {
+            best.add(id, cosine);
         }
     }
-    let found = best.into_sorted_vec().into_iter();
-    found.map(|near| (near.id, near.cosine)).collect()
+    best.in_order()
+}
+
+/// The nearest of those that were added.
+pub struct Nearest<Id> {
+    most: usize,
+    best: BinaryHeap<Near<Id>>,
+}
+
+impl<Id: Ord> Nearest<Id> {
+    /// At most so many.
+    #[must_use]
+    pub const fn new(most: usize) -> Self {
+        Self {
+            most,
+            best: BinaryHeap::new(),
+        }
+    }
+
+    /// One more.
+    pub fn add(&mut self, id: Id, cosine: f32) {
+        self.best.push(Near { cosine, id });
+        if self.best.len() > self.most {
+            self.best.pop();
+        }
+    }
+
+    /// Nearest first, equals in the order of their ids.
+    #[must_use]
+    pub fn in_order(self) -> Vec<(Id, f32)> {
+        let found = self.best.into_sorted_vec().into_iter();
+        found.map(|near| (near.id, near.cosine)).collect()
+    }
 }
 
 /// Ordered by distance: the heap's greatest is the farthest.

@@ -194,11 +194,12 @@ fn stored(port: &FakePort) -> Vec<(String, Vec<u8>)> {
     all
 }
 
-/// Rows of an owner's stores that hold content: passages and blocks.
+/// Rows of an owner's stores that hold content: passages, what was made of them, and blocks.
 fn content_rows(port: &FakePort) -> usize {
     let rows = port.many_rows(Class::Stores);
     let keys = rows.values().flat_map(|rows| rows.keys());
-    keys.filter(|key| key.starts_with("p/") || key.starts_with("x/"))
+    let kinds = ["p/", "v/", "c/", "x/"];
+    keys.filter(|key| kinds.iter().any(|kind| key.starts_with(kind)))
         .count()
 }
 

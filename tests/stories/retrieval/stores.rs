@@ -1,6 +1,7 @@
 //! The Vector Stores API.
 
 use gatehouse::app::port::Class;
+use gatehouse::domain::retrieval::store::near::EXACT_UP_TO;
 use serde_json::{Value, json};
 
 use super::{CANARY, GUIDE, Somebody, content_rows, fails, reading, says, secs, stored};
@@ -451,7 +452,7 @@ fn a_store_that_nobody_uses_goes_and_its_last_takes_the_key_along() {
 #[test]
 fn wherever_it_breaks_a_file_is_found_whole_or_not_at_all() {
     let steps = {
-        let port = reading(|_| {});
+        let port = embedding(|_| {});
         let mut ann = Somebody::default();
         let file = ann.uploads(&port, "guide.txt", GUIDE);
         let store = ann.makes(&port, json!({}));
@@ -471,7 +472,7 @@ fn wherever_it_breaks_a_file_is_found_whole_or_not_at_all() {
 
 fn broken_at(first: usize, count: usize, when: When) {
     let what = format!("{when:?} {first}, {count} times");
-    let port: FakePort = reading(|_| {});
+    let port: FakePort = embedding(|_| {});
     let mut ann = Somebody::default();
     let file = ann.uploads(&port, "guide.txt", GUIDE);
     let store = ann.makes(&port, json!({}));
@@ -674,13 +675,13 @@ fn what_is_said_in_other_words_is_found_by_its_embedding() {
     let rows = port.many_rows(Class::Stores);
     let vectors = || {
         let rows = port.many_rows(Class::Stores);
-        let keys: Vec<String> = rows
-            .values()
-            .flat_map(|rows| rows.keys().cloned())
-            .collect();
-        keys.iter().filter(|key| key.starts_with("v/")).count()
+        let of = |kind: &str| {
+            let keys = rows.values().flat_map(|rows| rows.keys());
+            keys.filter(|key| key.starts_with(kind)).count()
+        };
+        [of("v/"), of("c/")]
     };
-    assert_eq!(vectors(), 3);
+    assert_eq!(vectors(), [3, 3]);
     for (key, row) in rows.values().flatten() {
         assert!(!key.starts_with("v/") || !row.windows(4).any(|part| part == [127, 0, 0, 1]));
     }
@@ -690,7 +691,7 @@ fn what_is_said_in_other_words_is_found_by_its_embedding() {
         &format!("/v1/files/{}", ids[0]),
         Value::Null,
     );
-    assert_eq!(vectors(), 2);
+    assert_eq!(vectors(), [2, 2]);
     assert!(!ann.finds(&port, &store, "Which dog?").contains(&ids[0]));
     // Without a provider words alone count, and a file says that it waits for one.
     port.provider(
@@ -709,6 +710,49 @@ fn what_is_said_in_other_words_is_found_by_its_embedding() {
         (&json!("failed"), &json!("server_error"))
     );
     assert!(!content_rows_of(&port, &late));
+}
+
+#[test]
+fn in_a_large_store_the_nearest_are_found_by_their_codes() {
+    let port = embedding(|_| {});
+    let mut ann = Somebody::default();
+    let store = ann.makes(&port, json!({}));
+    let count = EXACT_UP_TO as usize;
+    // A heading each, so that none has two.
+    let about = |at: usize, wanted: &str| {
+        let text = if at == count / 2 {
+            wanted
+        } else {
+            "It is late."
+        };
+        format!("# Number {at}\n\n{text}\n\n")
+    };
+    let mut ids = Vec::new();
+    for wanted in ["A puppy sleeps.", "The vehicle is new."] {
+        let text: String = (0..=count).map(|at| about(at, wanted)).collect();
+        ids.push(ann.uploads(&port, "long.md", text));
+        assert_eq!(
+            ann.adds(&port, &store, &ids[ids.len() - 1])["status"],
+            "completed"
+        );
+        for (question, file) in [("Which dog?", 0), ("my car", 1)] {
+            if let Some(file) = ids.get(file) {
+                assert_eq!(ann.finds(&port, &store, question)[0], *file, "{question}");
+            }
+        }
+    }
+    // One row of codes for 256 embeddings, and it goes with the file.
+    let codes = || {
+        let rows = port.many_rows(Class::Stores);
+        let keys = rows.values().flat_map(|rows| rows.keys());
+        keys.filter(|key| key.starts_with("c/")).count()
+    };
+    assert_eq!(codes(), 2 * (count / 256 + 1));
+    let path = format!("/v1/vector_stores/{store}/files/{}", ids[0]);
+    ann.done(&port, "DELETE", &path, Value::Null);
+    assert_eq!(codes(), count / 256 + 1);
+    assert_eq!(ann.finds(&port, &store, "my car")[0], ids[1]);
+    assert!(!ann.finds(&port, &store, "Which dog?").contains(&ids[0]));
 }
 
 /// Is anything kept of a file that is not found?

@@ -161,7 +161,7 @@ pub struct Page {
 /// A block of an index: what it is sorted by, and its bytes, both in base64url.
 pub type SentBlock = (String, String);
 
-/// Embeddings of passages: the place of the first, and all of them, sealed, in base64url.
+/// Embeddings of passages or their codes: the place of the first, and all of them, sealed, in base64url.
 pub type SentVectors = (u32, String);
 
 /// A question by its embedding.
@@ -253,6 +253,9 @@ pub enum Command {
         /// Embeddings.
         #[serde(default)]
         vectors: Vec<SentVectors>,
+        /// Their codes.
+        #[serde(default)]
+        codes: Vec<SentVectors>,
         /// How much there may be.
         limits: Limits,
     },

@@ -11,7 +11,7 @@ use super::{schema, tidy};
 use crate::base::digest::from_base64url;
 use crate::base::rows::{RowMachine, Rows, RowsFault, Scan, Step};
 use crate::base::time::Millis;
-use crate::domain::owned::opened::{Opened, look_again};
+use crate::domain::owned::opened::{Opened, Standing, look_again};
 
 /// The stores of one owner. All of it lies in its rows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +37,7 @@ impl RowMachine for Stores {
         now: Millis,
         command: Command,
     ) -> Result<(Reply, Step), RowsFault> {
-        if schema::is_newer(rows)? {
+        if schema::brought_up(rows)? == Standing::Newer {
             return Ok((Reply::Newer, Step::default()));
         }
         let mut open = Open::new(rows, now)?;
@@ -46,7 +46,7 @@ impl RowMachine for Stores {
     }
 
     fn wake(&mut self, rows: &mut impl Rows, now: Millis) -> Result<Step, RowsFault> {
-        if schema::is_newer(rows)? {
+        if schema::brought_up(rows)? == Standing::Newer {
             return Ok(look_again(now));
         }
         let mut open = Open::woken(rows, now)?;
@@ -102,8 +102,15 @@ impl<R: Rows> Open<'_, R> {
                 passages,
                 blocks,
                 vectors,
+                codes,
                 limits,
-            } => self.put(number, (at, &passages), &blocks, &vectors, &limits),
+            } => self.put(
+                number,
+                (at, &passages),
+                &blocks,
+                (&vectors, &codes),
+                &limits,
+            ),
             Command::End {
                 number,
                 length,
@@ -269,8 +276,7 @@ impl<R: Rows> Open<'_, R> {
 
     fn remove(&mut self, store: &Store) -> Result<(), RowsFault> {
         for file in self.all::<File>(&rows::files(&store.id))? {
-            self.rows.remove_all(&rows::passages(file.number))?;
-            self.rows.remove_all(&rows::vectors(file.number))?;
+            self.remove_content(file.number)?;
             self.rows.remove_all(&rows::blocks(file.number))?;
             self.rows.remove(&rows::coming(file.number))?;
             self.total.passages = self.total.passages.saturating_sub(file.passages);
@@ -354,7 +360,7 @@ impl<R: Rows> Open<'_, R> {
         number: u64,
         (at, passages): (u32, &[String]),
         blocks: &[SentBlock],
-        vectors: &[SentVectors],
+        (vectors, codes): (&[SentVectors], &[SentVectors]),
         limits: &Limits,
     ) -> Result<Reply, RowsFault> {
         let Some((store, mut file)) = self.coming(number)? else {
@@ -374,16 +380,26 @@ impl<R: Rows> Open<'_, R> {
             let block = block.ok_or_else(|| RowsFault("a block cannot be read".to_owned()))?;
             self.rows.put(&rows::block(number, first), &block)?;
         }
-        for (place, sealed) in vectors {
-            let sealed = from_base64url(sealed);
-            let sealed = sealed.ok_or_else(|| RowsFault("embeddings cannot be read".to_owned()))?;
-            self.rows.put(&rows::vector(number, *place), &sealed)?;
-        }
+        self.put_made(vectors, |place| rows::vector(number, place))?;
+        self.put_made(codes, |place| rows::code(number, place))?;
         self.total.passages = self.total.passages.saturating_add(added);
         file.passages = file.passages.max(behind);
         file.until = self.now.plus(COMING_FOR);
         rows::write(self.rows, &rows::file(&store.id, &file.told.id), &file)?;
         Ok(Reply::Done)
+    }
+
+    fn put_made(
+        &mut self,
+        sent: &[SentVectors],
+        row: impl Fn(u32) -> String,
+    ) -> Result<(), RowsFault> {
+        for (place, sealed) in sent {
+            let sealed = from_base64url(sealed);
+            let sealed = sealed.ok_or_else(|| RowsFault("embeddings cannot be read".to_owned()))?;
+            self.rows.put(&row(*place), &sealed)?;
+        }
+        Ok(())
     }
 
     fn end(
@@ -555,10 +571,16 @@ impl<R: Rows> Open<'_, R> {
         Ok(Reply::Done)
     }
 
+    /// Removes a file's passages and what was made of them, but for its part of the index.
+    fn remove_content(&mut self, number: u64) -> Result<(), RowsFault> {
+        self.rows.remove_all(&rows::passages(number))?;
+        self.rows.remove_all(&rows::vectors(number))?;
+        self.rows.remove_all(&rows::codes(number))
+    }
+
     /// Nothing of a file's content is left, nor is it found any more. Its row is left to the caller.
     fn empty(&mut self, store: &mut Store, file: &File) -> Result<(), RowsFault> {
-        self.rows.remove_all(&rows::passages(file.number))?;
-        self.rows.remove_all(&rows::vectors(file.number))?;
+        self.remove_content(file.number)?;
         self.total.passages = self.total.passages.saturating_sub(file.passages);
         if file.status == Status::InProgress {
             self.rows.remove(&rows::coming(file.number))?;

@@ -9,11 +9,12 @@
 //! | `i/<number>` | the row of a file that is on its way |
 //! | `p/<number>/<place>` | a passage of that file, sealed |
 //! | `v/<number>/<place>` | embeddings of that file's passages from that one on, sealed |
+//! | `c/<number>/<place>` | codes of that file's embeddings from that one on, sealed |
 //! | `g/<store>/<segment>` | JSON: which files' terms lie in that segment of the index |
 //! | `x/<segment>/<digest>` | a block of that segment, which begins with that term |
 //!
-//! Ids, times, counts and sizes are in clear. Names, metadata, attributes, passages and embeddings are sealed before they come here,
-//! and a term is a keyed digest: the rows tell how often some word stands in a passage, and not which.
+//! Ids, times, counts and sizes are in clear. Names, metadata, attributes, passages, embeddings and their codes are sealed before
+//! they come here, and a term is a keyed digest: the rows tell how often some word stands in a passage, and not which.
 
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +140,25 @@ pub fn vectors(number: u64) -> String {
 /// The row of the embeddings from that place on.
 pub fn vector(number: u64, place: u32) -> String {
     format!("v/{number:012}/{place:08}")
+}
+
+/// Codes of embeddings.
+pub const CODES: &str = "c/";
+
+/// The rows of the codes of a file's embeddings.
+pub fn codes(number: u64) -> String {
+    format!("{CODES}{number:012}/")
+}
+
+/// The row of the codes from that place on.
+pub fn code(number: u64, place: u32) -> String {
+    format!("{CODES}{number:012}/{place:08}")
+}
+
+/// The file's number and the place of the first in a row of codes.
+pub fn of_codes(row: &str) -> Option<(u64, u32)> {
+    let (number, place) = row.strip_prefix(CODES)?.split_once('/')?;
+    Some((number.parse().ok()?, place.parse().ok()?))
 }
 
 /// The rows of a store's segments.

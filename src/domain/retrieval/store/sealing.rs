@@ -62,32 +62,47 @@ pub fn vector_key(owner: &Bytes32) -> Secret<Bytes32> {
     Secret::new(derive_key(owner, "gatehouse/stores/vectors/1"))
 }
 
-/// Where embeddings lie: the number of their file and the place of the first. Whose they are is in the key.
-fn vector_context(number: u64, place: u32) -> Vec<u8> {
-    format!("gatehouse/stores/vectors {VERSION} {number} {place}").into_bytes()
+/// What lies in a row that is made of embeddings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// The embeddings themselves.
+    Embeddings,
+    /// Their codes.
+    Codes,
 }
 
-/// Seals embeddings.
+/// Where embeddings or their codes lie: the number of their file and the place of the first. Whose they are is in the key.
+fn context(made: Made, number: u64, place: u32) -> Vec<u8> {
+    let name = match made {
+        Made::Embeddings => "vectors",
+        Made::Codes => "codes",
+    };
+    format!("gatehouse/stores/{name} {VERSION} {number} {place}").into_bytes()
+}
+
+/// Seals embeddings or codes.
 #[must_use]
-pub fn seal_vectors(
+pub fn seal_made(
     key: &Secret<Bytes32>,
+    made: Made,
     (number, place): (u64, u32),
     salt: &[u8; SALT_BYTES],
     plain: &[u8],
 ) -> Vec<u8> {
-    MessageKey::new(key.reveal(), &vector_context(number, place), salt).seal(plain)
+    MessageKey::new(key.reveal(), &context(made, number, place), salt).seal(plain)
 }
 
-/// Opens embeddings.
+/// Opens embeddings or codes.
 ///
 /// # Errors
 /// As for [`sealing::open`].
-pub fn open_vectors(
+pub fn open_made(
     key: &Secret<Bytes32>,
+    made: Made,
     (number, place): (u64, u32),
     sealed: &[u8],
 ) -> Result<Vec<u8>, Fault> {
-    open_message(key.reveal(), &vector_context(number, place), sealed)
+    open_message(key.reveal(), &context(made, number, place), sealed)
 }
 
 /// What a term is kept as.

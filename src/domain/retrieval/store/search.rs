@@ -67,15 +67,15 @@ pub fn search(
     };
     let mut hits = Vec::with_capacity(places.len());
     for (at, passage) in places {
-        let part = segments
-            .get(at)
-            .and_then(|(_, segment)| part_of(segment, passage));
-        let Some(part) = part else {
+        let Some(part) = part_of(segments, (at, passage)) else {
             continue;
         };
         let place = passage.saturating_sub(part.first);
         let cosine = match &near {
-            Some((_, asked)) => asked.cosine(rows, part, place)?,
+            Some((_, asked)) => match known(&by_meaning, (at, passage)) {
+                None => asked.cosine(rows, part, place)?,
+                cosine => cosine,
+            },
             None => None,
         };
         let sealed = rows::text(rows, &rows::passage(part.number, place))?;
@@ -90,7 +90,9 @@ pub fn search(
     Ok(hits)
 }
 
-fn part_of(segment: &Segment, passage: u32) -> Option<&Part> {
+/// The file that has a passage, if it is there still.
+pub fn part_of(segments: &Segments, (at, passage): Place) -> Option<&Part> {
+    let (_, segment) = segments.get(at)?;
     let at = segment.files.partition_point(|part| part.first <= passage);
     let part = segment.files.get(at.checked_sub(1)?)?;
     (passage.saturating_sub(part.first) < part.count).then_some(part)
@@ -181,22 +183,29 @@ fn best(mut all: Vec<Ranked>, limit: usize) -> Vec<Ranked> {
     all
 }
 
+/// The cosine of a passage to the one question that there is, where it was among the nearest.
+fn known(nearest: &[Vec<(Place, f32)>], wanted: Place) -> Option<f32> {
+    let [nearest] = nearest else {
+        return None;
+    };
+    let found = nearest.iter().find(|(place, _)| *place == wanted);
+    found.map(|(_, cosine)| *cosine)
+}
+
 /// One ranking of several: what counts is the place in each.
 fn fused(
     words: &[Vec<Ranked>],
-    meanings: &[Vec<Place>],
+    meanings: &[Vec<(Place, f32)>],
     (words_count, meanings_count): (f64, f64),
     limit: usize,
 ) -> Vec<Place> {
-    let words: Vec<Vec<Place>> = words
-        .iter()
-        .map(|ranking| {
-            ranking
-                .iter()
-                .map(|(at, passage, _)| (*at, *passage))
-                .collect()
-        })
-        .collect();
+    let places = |ranking: &Vec<Ranked>| {
+        let places = ranking.iter().map(|(at, passage, _)| (*at, *passage));
+        places.collect()
+    };
+    let words: Vec<Vec<Place>> = words.iter().map(places).collect();
+    let places = |ranking: &Vec<(Place, f32)>| ranking.iter().map(|(place, _)| *place).collect();
+    let meanings: Vec<Vec<Place>> = meanings.iter().map(places).collect();
     let of = |weight| move |places| Ranking { places, weight };
     let of_words = words.iter().map(Vec::as_slice).map(of(words_count));
     let of_meanings = meanings.iter().map(Vec::as_slice).map(of(meanings_count));

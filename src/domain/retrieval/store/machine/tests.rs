@@ -99,8 +99,23 @@ impl Object {
                 .map(|(first, block)| (hex(&first), base64url(&block)))
                 .collect(),
             vectors: Vec::new(),
+            codes: Vec::new(),
             limits: LIMITS,
         })
+    }
+
+    /// Something for embeddings and something for codes: the machine looks into neither.
+    pub fn put_vectors(&mut self, number: u64) {
+        let put = Command::Put {
+            number,
+            at: 0,
+            passages: Vec::new(),
+            blocks: Vec::new(),
+            vectors: vec![(0, base64url(b"embeddings"))],
+            codes: vec![(0, base64url(b"codes"))],
+            limits: LIMITS,
+        };
+        assert_eq!(self.ask(put), Reply::Done);
     }
 
     pub fn end(&mut self, number: u64, length: u64) -> Reply {
