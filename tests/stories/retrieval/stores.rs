@@ -671,6 +671,12 @@ fn what_is_said_in_other_words_is_found_by_its_embedding() {
     assert_eq!(by_meaning[0]["file_id"], json!(ids[0]));
     let by_words = ann.searches(&port, &store, weights(1.0, 0.0));
     assert!(by_words.iter().all(|hit| hit["file_id"] != json!(ids[0])));
+    // Of several questions the nearest counts.
+    let both = json!({"query": ["Which dog?", "my car"], "ranking_options": {"ranker": "none", "hybrid_search": {"text_weight": 0.0, "embedding_weight": 1.0}}});
+    for hit in ann.searches(&port, &store, both) {
+        let is_near = hit["file_id"] != json!(ids[2]);
+        assert_eq!(hit["score"].as_f64().unwrap() > 0.9, is_near, "{hit}");
+    }
     // The numbers lie there sealed, and go with the file.
     let rows = port.many_rows(Class::Stores);
     let vectors = || {

@@ -484,19 +484,25 @@ mod tests {
         (0..40).map(one).collect()
     }
 
-    /// Twelve files, each a segment. Between them are rows of files that are not asked about; the eighth has no codes.
+    /// Twelve files, two a segment. Between them are rows of files that are not asked about; the eighth has no codes.
     fn many() -> (MemoryRows, Vec<(u64, Segment)>, Vec<f32>) {
         let mut rows = MemoryRows::default();
         let topics = topics();
-        let segments = (0..12_u64).map(|n| {
-            large(&mut rows, 10 * n + 3, &topics[..4], true);
-            let around = &topics[3 * n as usize..][..4];
-            let files = vec![large(&mut rows, 10 * n + 5, around, n != 7)];
+        let segments = (0..6_u64).map(|segment| {
+            let files = [2 * segment, 2 * segment + 1].map(|n| {
+                large(&mut rows, 10 * n + 3, &topics[..4], true);
+                let around = &topics[3 * n as usize..][..4];
+                Part {
+                    first: if n % 2 == 0 { 0 } else { OF_FILE },
+                    ..large(&mut rows, 10 * n + 5, around, n != 7)
+                }
+            });
+            let size = 2 * OF_FILE;
             (
-                n,
+                segment,
                 Segment {
-                    size: OF_FILE,
-                    files,
+                    size,
+                    files: files.into(),
                 },
             )
         });
@@ -571,7 +577,7 @@ mod tests {
         asked.exact_up_to = 0;
         for only in [None, Some(&[75][..])] {
             let found = asked.ranked(&rows, &segments, only, 1).unwrap();
-            assert_eq!(places(found), [[(7, 0)]]);
+            assert_eq!(places(found), [[(3, OF_FILE)]]);
         }
     }
 
@@ -590,6 +596,25 @@ mod tests {
         let found = places(asked.ranked(&rows, &segments, None, 20).unwrap());
         assert_eq!(found[0][..5], alone(&question)[..5]);
         assert_eq!(found[1][..5], alone(&other)[..5]);
+    }
+
+    #[test]
+    fn each_passage_is_compared_by_its_own_embedding_whichever_came_before() {
+        let (rows, segments, question) = many();
+        let near = asking(&[question]);
+        let asked = Asked::of(&near).unwrap();
+        let chosen = [(0, 3), (0, OF_FILE + 3), (1, 0), (1, 1), (1, 199), (4, 2)];
+        let mut found = asked.none_yet(chosen.len());
+        asked
+            .compare(&rows, &segments, chosen.into(), &mut found)
+            .unwrap();
+        let found = found.remove(0).in_order();
+        assert_eq!(found.len(), chosen.len());
+        for ((at, passage), cosine) in found {
+            let part = &segments[at].1.files[usize::from(passage >= OF_FILE)];
+            let own = asked.cosine(&rows, part, passage % OF_FILE).unwrap();
+            assert_eq!(own, Some(cosine), "{at} {passage}");
+        }
     }
 
     #[test]

@@ -116,7 +116,7 @@ pub fn hidden(key: &Secret<Bytes32>, term: &str) -> Digest {
 
 #[cfg(test)]
 mod tests {
-    use super::{At, hidden, term_key};
+    use super::{At, Made, hidden, open_made, seal_made, term_key, vector_key};
     use crate::base::digest::hex;
     use crate::domain::owned::sealing::tests::opens_in_its_place_alone;
     use crate::domain::owned::sealing::{Place, seal};
@@ -130,6 +130,22 @@ mod tests {
             At::Attributes("7", "3"),
         ];
         opens_in_its_place_alone(At::Passage(7, 3), &others);
+    }
+
+    #[test]
+    fn embeddings_and_codes_open_as_what_they_are_in_their_place_alone() {
+        let key = vector_key(&[1; 32]);
+        for (made, other) in [
+            (Made::Embeddings, Made::Codes),
+            (Made::Codes, Made::Embeddings),
+        ] {
+            let sealed = seal_made(&key, made, (7, 3), &[3; 24], b"numbers");
+            let open = |made, place| open_made(&key, made, place, &sealed).ok();
+            assert_eq!(open(made, (7, 3)).as_deref(), Some(&b"numbers"[..]));
+            assert_eq!(open(other, (7, 3)), None);
+            assert_eq!(open(made, (73, 3)), None);
+            assert_eq!(open(made, (7, 0)), None);
+        }
     }
 
     #[test]
