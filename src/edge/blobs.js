@@ -196,43 +196,73 @@ export async function digestBlobs(bucket, parts, algorithm) {
  * given, so that what was changed there is an answer and not a cut.
  */
 export async function streamBlobs(bucket, parts) {
-  const total = parts.reduce((sum, [, , length, sealed]) => sum + (sealed ? sealed[4] : length), 0);
-  if (total === 0) return new Response("").body ?? undefined;
-  const open = async (part) => {
-    const blob = await get(bucket, part);
-    if (!blob || !part[3]) return blob && { body: blob.body };
-    const pieces = openStream(blob.body, ...part[3]);
-    return { pieces, first: await pieces.next() };
+  const expectedLength = parts.reduce((sum, [, , length, sealed]) => sum + (sealed ? sealed[4] : length), 0);
+  if (expectedLength === 0) return new Response("").body ?? undefined;
+  const first = open(bucket, parts[0]);
+  if (!(await first)) return undefined;
+  const pieces = piecesOf(bucket, parts, first);
+  const source = {
+    // The platform's own: the answer has a Content-Length, and is broken off rather than ended where bytes are missing.
+    expectedLength,
+    async pull(controller) {
+      try {
+        const { done, value } = await pieces.next();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      } catch (error) {
+        if (error.name === "Forged") console.error("blob", String(error));
+        throw error;
+      }
+    },
+    async cancel() {
+      await pieces.return();
+      // Nothing was asked for yet, so that there was nothing to return from.
+      drop(await first);
+    },
   };
-  let next = open(parts[0]);
-  if (!(await next)) return undefined;
-  const out = new FixedLengthStream(total);
-  (async () => {
+  // A piece is asked for when the one before has been sent and not earlier: they share their memory.
+  return new ReadableStream(source, { highWaterMark: 0 });
+}
+
+/** A blob that is read: its body, or what of it is opened, of which the first piece is there; undefined when it is gone. */
+async function open(bucket, part) {
+  const blob = await get(bucket, part);
+  if (!blob || !part[3]) return blob && { body: blob.body };
+  const pieces = openStream(blob.body, ...part[3]);
+  return { pieces, first: await pieces.next() };
+}
+
+/** The pieces of blobs one after the other, the first of which is on its way. */
+async function* piecesOf(bucket, parts, next) {
+  try {
     for (const [i, part] of parts.entries()) {
       const blob = await next;
       // A missing piece cuts the body short: the client sees a broken transfer, never a shorter document.
       if (!blob) throw new Error(`blob ${part[0]} is gone`);
+      next = undefined;
       const ahead = () => {
-        next = parts[i + 1] && open(parts[i + 1]);
+        next = parts[i + 1] && open(bucket, parts[i + 1]);
         next?.catch(() => {});
       };
-      if (blob.body) {
-        await blob.body.pipeTo(out.writable, { preventClose: true });
+      if (blob.pieces) yield* opened(blob, part[3][4], ahead);
+      else {
+        yield* blob.body;
         ahead();
-      } else await writeAll(out.writable, blob, part[3][4], ahead);
+      }
     }
-    await out.writable.close();
-  })().catch((error) => {
-    if (error.name === "Forged") console.error("blob", String(error));
-    next?.then((blob) => blob?.pieces?.return(), () => {});
-    return out.writable.abort(error).catch(() => {});
-  });
-  return out.readable;
+  } finally {
+    next?.then(drop, () => {});
+  }
 }
 
-/** Writes the pieces, `left` bytes in all; calls `ahead` once when little is left. */
-async function writeAll(writable, { pieces, first }, left, ahead) {
-  const writer = writable.getWriter();
+/** A blob is not read any further. */
+function drop(blob) {
+  const gone = blob?.pieces ? blob.pieces.return() : blob?.body.cancel();
+  gone?.catch(() => {});
+}
+
+/** The pieces of an opened blob, `left` bytes in all; calls `ahead` once when little is left. */
+async function* opened({ pieces, first }, left, ahead) {
   let told = false;
   try {
     for (let piece = first; !piece.done; piece = await pieces.next()) {
@@ -241,10 +271,9 @@ async function writeAll(writable, { pieces, first }, left, ahead) {
         told = true;
         ahead();
       }
-      await writer.write(piece.value);
+      yield piece.value;
     }
   } finally {
-    writer.releaseLock();
     await pieces.return();
   }
 }
